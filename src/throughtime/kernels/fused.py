@@ -1,0 +1,50 @@
+"""Torch's own fused kernels, made to obey lengths and resets.
+
+A fused kernel knows neither, so time is cut wherever a lane ends or restarts, and between two cuts
+the kernel runs on just those lanes that are still there. Each cut is exact by law 2 (chunking).
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from throughtime import state as states
+from throughtime.kernels.recurrence import FusedRecurrence
+from throughtime.state import State
+
+
+def cuts(lengths: Tensor | None, resets: Tensor | None, steps: int) -> list[int]:
+    """Return the times in [0, T] at which some lane ends or restarts, 0 and T included."""
+    found = {0, steps}
+    if lengths is not None:
+        found.update(lengths.tolist())
+    if resets is not None:
+        found.update(resets.any(dim=0).nonzero().flatten().tolist())
+    return sorted(found)
+
+
+def between_cuts(
+    layer: FusedRecurrence, x: Tensor, state: State, lengths: Tensor | None, resets: Tensor | None
+) -> tuple[Tensor, State]:
+    """Run `layer.fused` from cut to cut. Arguments and result are those of `reference.fold`."""
+    pieces = []
+    for start, stop in pairwise(cuts(lengths, resets, x.shape[1])):
+        alive = None if lengths is None else lengths > start
+        if resets is not None:
+            flagged = resets[:, start] if alive is None else resets[:, start] & alive
+            if flagged.any():
+                state = states.where(flagged, layer.restart(state), state)
+        if alive is None or alive.all():
+            y, state = layer.fused(x[:, start:stop], state)
+        else:
+            index = alive.nonzero().flatten()
+            y = x.new_zeros(x.shape[0], stop - start, layer.output_size)
+            if len(index):
+                part, after = layer.fused(x[index, start:stop], states.take(state, index))
+                y = y.to(part.dtype).index_copy(0, index, part)
+                state = states.put(state, index, after)
+        pieces.append(y)
+    if not pieces:
+        return x.new_zeros(x.shape[0], 0, layer.output_size), state
+    return (pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)), state

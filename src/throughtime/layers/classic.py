@@ -1,0 +1,152 @@
+"""What RNN, LSTM and GRU share: torch.nn's four parameters, how they start, the fused call.
+
+The parameters are exactly torch's: `weight_ih` (G*H, F), `weight_hh` (G*H, H), `bias_ih` and
+`bias_hh` (G*H,), for G gates, so that weights move between the two libraries unchanged.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from throughtime.errors import OptionError
+from throughtime.recurrent import Recurrent
+from throughtime.state import State
+
+
+class Classic(Recurrent):
+    """A recurrent layer with G gates in torch's layout; the base of RNN, LSTM and GRU.
+
+    Args:
+        input_size: F.
+        hidden_size: H, which is also D.
+        bias: whether the gates have biases.
+        learned_initial_state: whether the state before the first step is a parameter; zeros if not.
+    """
+
+    gates: ClassVar[int]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bias: bool = True,
+        learned_initial_state: bool = False,
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        self.hidden_size = hidden_size
+        rows = self.gates * hidden_size
+        self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
+        self.bias_ih = nn.Parameter(torch.empty(rows)) if bias else None
+        self.bias_hh = nn.Parameter(torch.empty(rows)) if bias else None
+        leaves = len(self._state_fields())
+        self.initial = (
+            nn.Parameter(torch.zeros(leaves, hidden_size)) if learned_initial_state else None
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start afresh: Xavier-uniform input weights, orthogonal recurrent weights, zero biases.
+
+        Orthogonal recurrent weights keep the length of a gradient over one step (Saxe, McClelland
+        and Ganguli 2014, https://arxiv.org/abs/1312.6120). Each gate's block is drawn on its own.
+        """
+        with torch.no_grad():
+            for block in torch.split(self.weight_ih, self.hidden_size):
+                nn.init.xavier_uniform_(block)
+            for block in torch.split(self.weight_hh, self.hidden_size):
+                nn.init.orthogonal_(block)
+            for bias in (self.bias_ih, self.bias_hh):
+                if bias is not None:
+                    nn.init.zeros_(bias)
+
+    def initial_state(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> State:
+        """Return the state before the first step: zeros, or the learned one, for B lanes."""
+        kind = {"device": device or self.weight_hh.device, "dtype": dtype or self.weight_hh.dtype}
+        rows: list[Tensor]
+        if self.initial is None:
+            size = (batch_size, self.hidden_size)
+            rows = [torch.zeros(size, **kind) for _ in self._state_fields()]  # type: ignore[call-overload]
+        else:
+            rows = [row.to(**kind).repeat(batch_size, 1) for row in self.initial]
+        assert self.state_class is not None
+        return self.state_class(*rows)
+
+    def fused_weights(self) -> list[Tensor]:
+        """Return the parameters in the order that torch's fused kernels take."""
+        weights: list[Tensor] = [self.weight_ih, self.weight_hh]
+        if self.bias_ih is not None and self.bias_hh is not None:
+            weights += [self.bias_ih, self.bias_hh]
+        return weights
+
+    def from_input(self, x: Tensor) -> Tensor:
+        """Return the input's share of all gates, (B, G*H), from x (B, F)."""
+        return functional.linear(x, self.weight_ih, self.bias_ih)
+
+    def from_hidden(self, h: Tensor) -> Tensor:
+        """Return the state's share of all gates, (B, G*H), from h (B, H)."""
+        return functional.linear(h, self.weight_hh, self.bias_hh)
+
+    def extra_repr(self) -> str:
+        """Return the sizes, as `print(layer)` shows them."""
+        return f"{self.input_size}, {self.hidden_size}, bias={self.bias_ih is not None}"
+
+    def _fused_call(self, kernel: Any, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Call torch's kernel: one layer, one direction, batch first, no dropout.
+
+        `train` asks the kernel to keep what backward needs; with it, gradients work in eval mode.
+        """
+        hidden = tuple(leaf.unsqueeze(0).contiguous() for leaf in state)
+        y, *end = kernel(
+            x,
+            hidden if len(hidden) > 1 else hidden[0],
+            self.fused_weights(),
+            self.bias_ih is not None,
+            1,
+            0.0,
+            torch.is_grad_enabled(),
+            False,
+            True,
+        )
+        return (y, *(new.squeeze(0) for new in end))
+
+    def _state_fields(self) -> tuple[str, ...]:
+        assert self.state_class is not None
+        fields: tuple[str, ...] = self.state_class._fields
+        return fields
+
+
+def chrono_bias(size: int, memory: int) -> Tensor:
+    r"""Return biases for gates that should remember for up to `memory` steps.
+
+    $$b = \log u, \quad u \sim U[1, T_{max} - 1]$$
+
+    (Tallec and Ollivier 2018, https://arxiv.org/abs/1804.11188): a keep gate of value
+    sigma(b) has a time constant of 1 + exp(b) steps, so the units' memories spread up to T_max.
+
+    Args:
+        size: number of units H.
+        memory: T_max, the longest memory wanted, in steps.
+
+    Raises:
+        OptionError: when memory is below 3, for which the formula has no range.
+    """
+    if memory < 3:
+        raise OptionError(f"expected memory of 3 steps or more, got {memory}")
+    return torch.empty(size).uniform_(1, memory - 1).log_()
+
+
+def bias_or_error(bias: nn.Parameter | None, option: str) -> nn.Parameter:
+    """Return the bias that an option sets, or say that the option needs one."""
+    if bias is None:
+        raise OptionError(f"expected bias=True with {option}, got bias=False: it sets a bias")
+    return bias

@@ -1,0 +1,100 @@
+"""The long short-term memory."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from throughtime import state as states
+from throughtime.errors import OptionError
+from throughtime.layers.classic import Classic, bias_or_error, chrono_bias
+
+
+@states.register
+class LSTMState(NamedTuple):
+    """State of an LSTM: output h (B, H) and cell c (B, H)."""
+
+    h: Tensor
+    c: Tensor
+
+
+class LSTM(Classic):
+    r"""The long short-term memory, with `torch.nn.LSTM`'s parameters and numbers.
+
+    $$i, f, o = \sigma(W_{i\bullet} x + b_{i\bullet} + W_{h\bullet} h + b_{h\bullet}), \quad
+      g = \tanh(W_{ig} x + b_{ig} + W_{hg} h + b_{hg})$$
+    $$c_t = f \odot c_{t-1} + i \odot g, \quad h_t = o \odot \tanh(c_t), \quad y_t = h_t$$
+
+    (Hochreiter and Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735, with the forget
+    gate of Gers et al. 2000.) Rows of the parameters are in the order i, f, g, o.
+
+    Args:
+        input_size: F.
+        hidden_size: H = D.
+        bias: whether the gates have biases.
+        forget_bias: what the forget gate's bias starts at; 1 lets gradients through from the start
+            (Jozefowicz et al. 2015, https://proceedings.mlr.press/v37/jozefowicz15.html). Without
+            biases the gates start half open.
+        memory: steps that the cell should remember: forget and input biases are drawn for time
+            constants up to it (chrono initialisation), in place of `forget_bias`.
+        learned_initial_state: whether the state before the first step is a parameter.
+
+    Raises:
+        OptionError: when both `memory` and a `forget_bias` are given.
+
+    Example:
+        >>> y, state = LSTM(3, 5, memory=100)(torch.ones(2, 7, 3))
+        >>> y.shape, state.c.shape
+        (torch.Size([2, 7, 5]), torch.Size([2, 5]))
+    """
+
+    gates = 4
+    state_class = LSTMState
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bias: bool = True,
+        forget_bias: float | None = None,
+        memory: int | None = None,
+        learned_initial_state: bool = False,
+    ) -> None:
+        if memory is not None and forget_bias is not None:
+            raise OptionError(
+                f"expected memory or forget_bias, got both ({memory} and {forget_bias}): "
+                "memory sets the forget gate's bias"
+            )
+        self.forget_bias = forget_bias
+        self.memory = memory
+        super().__init__(
+            input_size, hidden_size, bias=bias, learned_initial_state=learned_initial_state
+        )
+
+    def reset_parameters(self) -> None:
+        """Start afresh, with the forget gate open for the wanted memory."""
+        super().reset_parameters()
+        enter, forget = slice(0, self.hidden_size), slice(self.hidden_size, 2 * self.hidden_size)
+        if self.memory is not None:
+            bias = bias_or_error(self.bias_ih, "memory").data
+            bias[forget] = chrono_bias(self.hidden_size, self.memory)
+            bias[enter] = -bias[forget]
+        elif self.forget_bias is not None:
+            bias_or_error(self.bias_ih, "forget_bias").data[forget] = self.forget_bias
+        elif self.bias_ih is not None:
+            self.bias_ih.data[forget] = 1.0
+
+    def update(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        """One step: x (B, F) to y (B, H)."""
+        total = self.from_input(x) + self.from_hidden(state.h)
+        enter, forget, cell, output = total.chunk(4, dim=-1)
+        c = torch.sigmoid(forget) * state.c + torch.sigmoid(enter) * torch.tanh(cell)
+        c = c.to(state.c.dtype)
+        h = (torch.sigmoid(output) * torch.tanh(c)).to(state.h.dtype)
+        return h, LSTMState(h, c)
+
+    def fused(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        """All steps in torch's kernel: x (B, T, F) to y (B, T, H)."""
+        y, h, c = self._fused_call(torch.lstm, x, state)
+        return y.to(state.h.dtype), LSTMState(h.to(state.h.dtype), c.to(state.c.dtype))

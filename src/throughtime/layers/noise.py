@@ -1,0 +1,121 @@
+"""Randomness that lives in the state: every mask is a pure function of (seed, step, unit).
+
+So a window can be cut anywhere, lanes can be moved, and a run can be resumed, and the same units
+are dropped at the same steps. In evaluation nothing is dropped, yet the steps are counted, so that
+a state means the same in both modes.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from throughtime import state as states
+
+# Weyl increment of the golden ratio, as in SplitMix64 (Steele, Lea and Flood 2014,
+# https://doi.org/10.1145/2660193.2660195); written as the signed value of the same 64 bits.
+_NEXT_SEED = -7046029254386353131
+_MIX_LONG = (-4658895280553007687, -7723592293110705685)
+# Multipliers with low bias for 32 bits (Wellons 2018, https://nullprogram.com/blog/2018/07/31/).
+_MIX_SHORT = (0x7FEB352D, 0x846CA68B - (1 << 32))
+
+
+@states.register
+class Noise(NamedTuple):
+    """Per lane: the seed of its sequence and the step that comes next; both (B,) int64."""
+
+    seed: Tensor
+    step: Tensor
+
+
+def initial_noise(batch_size: int, device: torch.device | str | None, *, fresh: bool) -> Noise:
+    """Return noise before the first step.
+
+    Args:
+        batch_size: B.
+        device: where.
+        fresh: draw new seeds from torch's global generator (training); zeros otherwise.
+    """
+    seed = torch.zeros(batch_size, dtype=torch.int64)
+    if fresh:
+        seed = torch.randint(-(2**62), 2**62, (batch_size,))
+    return Noise(seed.to(device), torch.zeros(batch_size, dtype=torch.int64, device=device))
+
+
+def restart(noise: Noise) -> Noise:
+    """Return the noise after a reset: the next seed, from its first step."""
+    return Noise(noise.seed + _NEXT_SEED, torch.zeros_like(noise.step))
+
+
+def advance(noise: Noise) -> Noise:
+    """Return the noise one step later."""
+    return Noise(noise.seed, noise.step + 1)
+
+
+def unroll(
+    noise: Noise, steps: int, lengths: Tensor | None, resets: Tensor | None
+) -> tuple[Noise, Noise]:
+    """Return what `restart` and `advance` give at each of T steps, and the noise after the last.
+
+    Args:
+        noise: before step 0, B lanes.
+        steps: T.
+        lengths: (B,) int64 or None.
+        resets: (B, T) bool or None, False beyond the lengths.
+
+    Returns:
+        Noise of shape (B, T), used at each step, and Noise of shape (B,) after the last step.
+    """
+    time = torch.arange(steps, device=noise.seed.device).expand(len(noise.seed), steps)
+    if resets is None:
+        count = torch.zeros_like(time)
+        step = noise.step[:, None] + time
+    else:
+        count = resets.long().cumsum(dim=1)
+        began = torch.where(resets, time, 0).cummax(dim=1).values
+        step = torch.where(count > 0, time - began, noise.step[:, None] + time)
+    each = Noise(noise.seed[:, None] + count * _NEXT_SEED, step)
+    if not steps:
+        return each, noise
+    last = torch.full_like(noise.step, steps) if lengths is None else lengths
+    at = (last - 1).clamp(min=0)[:, None]
+    end = Noise(each.seed.gather(1, at)[:, 0], each.step.gather(1, at)[:, 0] + 1)
+    return each, states.where(last > 0, end, noise)
+
+
+def dropout(x: Tensor, noise: Noise, rate: float, salt: int) -> Tensor:
+    """Zero a share `rate` of the units and scale the others up, by a mask of (seed, step, unit).
+
+    Args:
+        x: (..., H).
+        noise: leaves of shape (...,).
+        rate: in [0, 1).
+        salt: tells places apart that share one noise, such as the layers of a stack.
+    """
+    bits = _mix_short(_mix_long(noise, salt)[..., None] ^ _units(x.shape[-1], x.device))
+    # The hash is uniform over int32: compare with the quantile below which a share `rate` lies.
+    threshold = round(rate * 2**32) - 2**31
+    return x * (bits >= threshold).to(x.dtype) * (1 / (1 - rate))
+
+
+def _units(count: int, device: torch.device) -> Tensor:
+    return _mix_short(torch.arange(1, count + 1, dtype=torch.int32, device=device))
+
+
+def _mix_long(noise: Noise, salt: int) -> Tensor:
+    """Return 32 well-mixed bits of (seed, step, salt), as int32."""
+    z = noise.seed ^ (noise.step * _MIX_LONG[0] + salt * _NEXT_SEED)
+    for shift, factor in zip((30, 27), _MIX_LONG, strict=True):
+        z = (z ^ _shift_right(z, shift, 64)) * factor
+    return _shift_right(z, 32, 64).to(torch.int32)
+
+
+def _mix_short(z: Tensor) -> Tensor:
+    z = (z ^ _shift_right(z, 16, 32)) * _MIX_SHORT[0]
+    z = (z ^ _shift_right(z, 15, 32)) * _MIX_SHORT[1]
+    return z ^ _shift_right(z, 16, 32)
+
+
+def _shift_right(z: Tensor, by: int, width: int) -> Tensor:
+    """Shift right and fill with zeros; torch's own shift fills with the sign."""
+    return (z >> by) & ((1 << (width - by)) - 1)

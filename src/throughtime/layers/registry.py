@@ -1,0 +1,81 @@
+"""Layers by name, for configuration files and the command line."""
+
+import difflib
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from throughtime.errors import OptionError
+from throughtime.layers.gru import GRU
+from throughtime.layers.lstm import LSTM
+from throughtime.layers.rnn import RNN
+from throughtime.layers.stack import Stack
+from throughtime.recurrent import Recurrent
+
+_MAKERS: dict[str, Callable[..., Recurrent]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+
+
+class LayerSpec(NamedTuple):
+    """What `gru:64x2` says: two layers "gru" with H = 64 each."""
+
+    name: str
+    hidden_size: int
+    depth: int
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.hidden_size}x{self.depth}"
+
+
+def names() -> tuple[str, ...]:
+    """Return the names that `make` and `--layer` take."""
+    return tuple(_MAKERS)
+
+
+def make(name: str, input_size: int, hidden_size: int, **options: Any) -> Recurrent:
+    """Make a layer by its name.
+
+    Args:
+        name: one of `names()`.
+        input_size: F.
+        hidden_size: H.
+        options: the layer's own keyword arguments.
+
+    Raises:
+        OptionError: for an unknown name or option, with the nearest that exists.
+    """
+    if name not in _MAKERS:
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise OptionError(f"expected a layer among {', '.join(names())}, got {name!r}{hint}")
+    try:
+        return _MAKERS[name](input_size, hidden_size, **options)
+    except TypeError as error:
+        raise OptionError(f"expected options of {name}, got {sorted(options)}: {error}") from None
+
+
+def parse(text: str) -> LayerSpec:
+    """Read `name:size` or `name:sizexdepth`, such as `gru:64x2`.
+
+    Raises:
+        OptionError: when the text has another form, or names no layer.
+    """
+    match = re.fullmatch(r"([a-z_0-9]+):([1-9][0-9]{0,5})(?:x([1-9][0-9]?))?", text)
+    if match is None:
+        raise OptionError(f"expected a layer such as gru:64 or lstm:256x2, got {text!r}")
+    spec = LayerSpec(match[1], int(match[2]), int(match[3] or 1))
+    make(spec.name, 1, 1)
+    return spec
+
+
+def build(spec: LayerSpec, input_size: int, *, dropout: float = 0.0, **options: Any) -> Recurrent:
+    """Build what a spec says: a layer, or a `Stack` of several.
+
+    Args:
+        spec: name, H and depth.
+        input_size: F.
+        dropout: between layers; has no place with a depth of 1 and is then left out.
+        options: given to each layer.
+    """
+    sizes = [input_size] + [spec.hidden_size] * (spec.depth - 1)
+    layers = [make(spec.name, size, spec.hidden_size, **options) for size in sizes]
+    return layers[0] if spec.depth == 1 else Stack(layers, dropout=dropout)
