@@ -20,6 +20,11 @@ _HOMES = {
     "from_torch": "throughtime.layers",
     "to_torch": "throughtime.layers",
     "ThroughtimeError": "throughtime.errors",
+    "Run": "throughtime.run",
+    "load": "throughtime.run",
+    "fit": "throughtime.training",
+    "resume": "throughtime.training",
+    "Stream": "throughtime.stream",
 }
 _ROOMS = ("data", "errors", "kernels", "layers", "state", "tasks", "testing")
 

@@ -6,7 +6,7 @@ on the training rows and given intervals by their errors on the validation rows.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ DEFAULT_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Ridge penalties to choose from, for each row and for lags of about unit size."""
 
+_PENALTY_UNJUDGED = 1e-2
 _ROWS_FOR_A_LAG = 4
 _ROWS_FOR_OWN_INTERVAL = 100
 _CHUNK = 4096
@@ -219,73 +220,163 @@ def ridge(
     _check(splits, horizon, lags, "number of lags")
     scales = [fit_scale(own.y[own.train]) for own in splits]
     scaled = [(own.y - s.location) / s.scale for own, s in zip(splits, scales, strict=True)]
-    inputs = [_fill_forward(y) for y in scaled]
-    chosen = _fit_ridge(splits, scaled, inputs, lags, horizon)
+    weights = _fit_ridge(
+        _Rows(scaled, [own.train for own in splits], lags, horizon),
+        _Rows(scaled, [own.validation for own in splits], lags, horizon),
+    )
     means = []
-    for own, scale, filled in zip(splits, scales, inputs, strict=True):
+    for own, scale, y in zip(splits, scales, scaled, strict=True):
         mean = _held(own, scale, horizon)
-        for first, x in _windows(filled, lags, 0, own.y.size - 1):
-            made = (x @ chosen).numpy() * scale.scale + scale.location
-            for k in range(horizon):
-                # the forecast made at row t is of row t + k + 1
-                to = slice(first + k + 1, min(first + k + 1 + len(made), own.y.size))
-                fresh = made[: max(to.stop - to.start, 0), k]
-                mean[to, k] = np.where(np.isnan(fresh), mean[to, k], fresh)
+        x, _, first = _lagged(y, slice(0, own.y.size), lags, horizon)
+        made = np.concatenate([(part @ weights).numpy() for part in _designs(x)])
+        made = made * scale.scale + scale.location
+        for k in range(horizon):
+            # what is made after row t is the forecast of row t + k + 1
+            mean[first + k + 1 :, k] = made[: max(own.y.size - first - k - 1, 0), k]
         means.append(mean)
     return _with_intervals(f"ridge({lags})", splits, means, levels)
 
 
-def _fit_ridge(
-    splits: Sequence[Split],
-    scaled: Sequence[Array],
-    inputs: Sequence[Array],
-    lags: int,
-    horizon: int,
-) -> torch.Tensor:
-    """Weights (lags + 1, K), the last row the intercept; zero where there is nothing to fit."""
-    weights = torch.zeros(lags + 1, horizon, dtype=torch.float64)
-    for k in range(horizon):
-        fit = _moments(zip(inputs, scaled, (s.train for s in splits), strict=True), lags, k)
-        test = _moments(zip(inputs, scaled, (s.validation for s in splits), strict=True), lags, k)
-        if fit.rows == 0:
+class _Rows:
+    """The regression rows of one part of all series, as views, and sums over them.
+
+    X (n, L + 1) holds the lags, oldest first, and a one; Y (n, K) the targets, NaN where missing.
+    """
+
+    def __init__(
+        self, series: Sequence[Array], parts: Sequence[slice], lags: int, horizon: int
+    ) -> None:
+        self.views = [
+            _lagged(y, part, lags, horizon)[:2] for y, part in zip(series, parts, strict=True)
+        ]
+        self.xx = torch.zeros(lags + 1, lags + 1, dtype=torch.float64)
+        self.xy = torch.zeros(lags + 1, horizon, dtype=torch.float64)
+        self.rows = np.zeros(horizon, dtype=np.int64)
+        for lagged, targets in self.views:
+            begin = 0
+            for x in _designs(lagged):
+                y = targets[begin : begin + len(x)]
+                begin += len(x)
+                self.xx += x.T @ x
+                self.xy += x.T @ torch.from_numpy(np.nan_to_num(y))
+                self.rows += (~np.isnan(y)).sum(axis=0)
+
+    def gram(self, k: int) -> torch.Tensor:
+        """Sum of x x' over the rows whose target k + 1 steps ahead is there."""
+        xx = self.xx.clone()
+        for lagged, targets in self.views:
+            for x in _designs(lagged[np.isnan(targets[:, k])]):
+                xx -= x.T @ x
+        return xx
+
+
+def _fit_ridge(train: _Rows, validation: _Rows) -> torch.Tensor:
+    """Weights (L + 1, K), those of the last value where there is nothing to fit."""
+    weights = torch.zeros_like(train.xy)
+    weights[-2] = 1.0
+    for k in range(weights.shape[1]):
+        rows = int(train.rows[k])
+        if rows == 0:
             continue
+        xx, judge = train.gram(k), validation.gram(k)
         best = math.inf
-        for penalty in PENALTIES:
-            added = torch.full((lags + 1,), penalty * fit.rows, dtype=torch.float64)
+        for penalty in PENALTIES if validation.rows[k] else (_PENALTY_UNJUDGED,):
+            added = torch.full((len(xx),), penalty * rows, dtype=torch.float64)
             added[-1] = 0.0
-            factor, failed = torch.linalg.cholesky_ex(fit.xx + torch.diag(added))
+            factor, failed = torch.linalg.cholesky_ex(xx + torch.diag(added))
             if failed:
                 continue
-            w = torch.cholesky_solve(fit.xy[:, None], factor)[:, 0]
+            w = torch.cholesky_solve(train.xy[:, k : k + 1], factor)[:, 0]
             # sum of squared errors on the validation rows, less a constant
-            error = float(w @ test.xx @ w - 2 * w @ test.xy)
+            error = float(w @ judge @ w - 2 * w @ validation.xy[:, k])
             if error < best:
-                best, weights[:, k] = error, w
+                best = error
+                weights[:, k] = w
     return weights
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Sums over rows that a ridge regression needs."""
+def _lagged(y: Array, part: slice, lags: int, horizon: int) -> tuple[Array, Array, int]:
+    """Lags (n, L) and targets (n, K) of the n rows after which forecasts can be made.
 
-    xx: torch.Tensor
-    xy: torch.Tensor
-    rows: int
+    The rows run from the first one with all its lags to the last one with a target in `part`. The
+    third value is the first row's number.
+    """
+    start, stop, _ = part.indices(y.size)
+    seen = np.flatnonzero(~np.isnan(y))
+    first = max(start - 1, lags - 1 + (int(seen[0]) if seen.size else y.size))
+    last = stop - 2
+    if last < first:
+        return np.zeros((0, lags)), np.zeros((0, horizon)), first
+    windows = np.lib.stride_tricks.sliding_window_view
+    ahead = np.concatenate([y[:stop], np.full(horizon, math.nan)])
+    lagged = windows(_fill_forward(y[: last + 1]), lags)[first - lags + 1 :]
+    return lagged, windows(ahead, horizon)[first + 1 : stop], first
 
 
-def _moments(
-    parts: Iterator[tuple[Array, Array, slice]], lags: int, step: int
-) -> _Moments:
-    xx = torch.zeros(lags + 1, lags + 1, dtype=torch.float64)
-    xy = torch.zeros(lags + 1, dtype=torch.float64)
-    rows = 0
-    for filled, target, part in parts:
-        start, stop, _ = part.indices(target.size)
-        for first, x in _windows(filled, lags, start - step - 1, stop - step - 1):
-            y = torch.from_numpy(target[first + step + 1 : first + step + 1 + len(x)])
-            there = ~(torch.isnan(y) | torch.isnan(x[:, 0]))
-            x, y = x[there], y[there]
-            xx += x.T @ x
-            xy += x.T @ y
-            rows += len(y)
-    return _Moments(xx, xy, rows)
+def _designs(lagged: Array) -> Iterator[torch.Tensor]:
+    """Rows of lags (n, L) in pieces (m, L + 1) that fit in the cache, with a one at the end."""
+    for begin in range(0, max(len(lagged), 1), _CHUNK):
+        piece = lagged[begin : begin + _CHUNK]
+        yield torch.from_numpy(np.concatenate([piece, np.ones((len(piece), 1))], axis=1))
+
+
+def _held(own: Split, scale: Scale, horizon: int) -> Array:
+    """The last value seen (T, K), k + 1 steps before; the training median where there is none."""
+    filled = _fill_forward(own.y)
+    mean = np.full((own.y.size, horizon), math.nan)
+    for k in range(horizon):
+        mean[k + 1 :, k] = filled[: max(own.y.size - k - 1, 0)]
+    return np.where(np.isnan(mean), scale.location, mean)
+
+
+def _fill_forward(values: Array) -> Array:
+    """Each NaN replaced by the last number before it along axis 0; leading NaN stay."""
+    rows = np.arange(len(values)).reshape(-1, *(1 for _ in values.shape[1:]))
+    last = np.maximum.accumulate(np.where(np.isnan(values), 0, rows), axis=0)
+    return np.take_along_axis(np.asarray(values, dtype=np.float64), last, axis=0)
+
+
+def _with_intervals(
+    name: str, splits: Sequence[Split], means: Sequence[Array], levels: Sequence[float]
+) -> Baseline:
+    """Add the quantiles of the errors on the validation rows.
+
+    A series with fewer than a hundred of them takes those of all series together, in units of each
+    series' scale.
+    """
+    errors = [
+        own.y[own.validation, None] - mean[own.validation]
+        for own, mean in zip(splits, means, strict=True)
+    ]
+    scales = [fit_scale(own.y[own.train]).scale for own in splits]
+    pooled = _quantiles(
+        np.concatenate([e / scale for e, scale in zip(errors, scales, strict=True)]), levels
+    )
+    own_quantiles = []
+    for e, scale in zip(errors, scales, strict=True):
+        enough = (~np.isnan(e)).sum(axis=0) >= _ROWS_FOR_OWN_INTERVAL
+        own_quantiles.append(np.where(enough[:, None], _quantiles(e, levels), pooled * scale))
+    return Baseline(name, tuple(means), tuple(own_quantiles), tuple(levels))
+
+
+def _quantiles(errors: Array, levels: Sequence[float]) -> Array:
+    """Quantiles (K, Q) of the columns of errors (R, K); zero where a column has none."""
+    found = np.zeros((errors.shape[1], len(levels)))
+    for k, column in enumerate(errors.T):
+        seen = column[~np.isnan(column)]
+        if seen.size:
+            found[k] = np.quantile(seen, levels)
+    return found
+
+
+def _length(y: np.ndarray, part: slice) -> int:
+    return len(range(*part.indices(y.size)))
+
+
+def _check(splits: Sequence[Split], horizon: int, number: int, what: str) -> None:
+    if not splits:
+        raise OptionError("expected at least one series, got none; give the series to forecast")
+    if horizon < 1 or number < 1:
+        raise OptionError(
+            f"expected a horizon and a {what} of at least 1, got {horizon} and {number}"
+        )

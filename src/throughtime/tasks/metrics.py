@@ -236,7 +236,7 @@ def forecast_metrics(
     level = np.asarray(levels, dtype=np.float64)
     if not np.allclose(level + level[::-1], 1.0):
         raise OptionError(
-            f"expected levels symmetric about 0.5, got {level.tolist()}; take for example 0.1 to 0.9"
+            f"expected levels symmetric about 0.5, got {level.tolist()}; take 0.1 to 0.9, say"
         )
     forecast = np.asarray(quantiles, dtype=np.float64)
     score = crps(y, forecast, level)
@@ -254,7 +254,7 @@ def forecast_metrics(
 
 
 def nats(log_probabilities: np.ndarray) -> float:
-    """Cross-entropy in nats for each symbol: minus the mean of natural log-probabilities, any shape.
+    """Cross-entropy in nats for each symbol: minus the mean natural log-probability, any shape.
 
     NaN entries are symbols that were not predicted, and are left out.
     """

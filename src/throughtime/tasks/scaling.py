@@ -18,6 +18,9 @@ IQR_OF_NORMAL = 1.349
 
 _MAXIMUM_SERIES = 10_000_000
 
+# larger numbers have no finite square, so they are taken for faults in the data
+_LARGEST = 1e150
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -39,7 +42,7 @@ class Scale:
 
 
 def fit_scale(values: np.ndarray) -> Scale:
-    """Location and scale of `values`, any shape; NaN and infinities are left out.
+    """Location and scale of `values`, any shape; NaN and what is beyond 1e150 are left out.
 
     The location is the median. The scale is the interquartile range / 1.349, which is the standard
     deviation where the values are normal and ignores outliers up to a quarter of the rows on each
@@ -51,15 +54,14 @@ def fit_scale(values: np.ndarray) -> Scale:
         2.5
     """
     seen = np.asarray(values, dtype=np.float64)
-    seen = seen[np.isfinite(seen)]
+    seen = seen[np.abs(seen) < _LARGEST]
     if seen.size == 0:
         return Scale(0.0, 1.0)
     # a spread below the rounding of the values themselves is no spread
     floor = 64 * np.finfo(np.float64).eps * float(np.abs(seen).max())
-    with np.errstate(over="ignore", invalid="ignore"):
-        low, location, high = np.quantile(seen, (0.25, 0.5, 0.75))
-        candidates = ((high - low) / IQR_OF_NORMAL, seen.std())
-    scale = next((float(s) for s in candidates if floor < s < math.inf), 1.0)
+    low, location, high = np.quantile(seen, (0.25, 0.5, 0.75))
+    candidates = ((high - low) / IQR_OF_NORMAL, seen.std())
+    scale = next((float(s) for s in candidates if s > floor), 1.0)
     return Scale(float(location), scale)
 
 
@@ -87,7 +89,7 @@ class RobustScaler:
         A series without a single training value gets no scale of its own.
         """
         seen = {key: np.asarray(y, dtype=np.float64) for key, y in training.items()}
-        scales = {key: fit_scale(y) for key, y in seen.items() if np.isfinite(y).any()}
+        scales = {key: fit_scale(y) for key, y in seen.items() if (np.abs(y) < _LARGEST).any()}
         together = [y.ravel() for y in seen.values()] or [np.zeros(0)]
         return cls(scales, fit_scale(np.concatenate(together)))
 
