@@ -141,7 +141,7 @@ class Recurrent(nn.Module):
         if state is None:
             state = self.initial_state(x.shape[0], device=x.device)
         else:
-            self._check_state(state, x.shape[0])
+            self._check_state(state, x)
         return self.run(x, state, lengths, resets)
 
     def step(self, x: Tensor, state: State, *, reset: Tensor | None = None) -> tuple[Tensor, State]:
@@ -166,7 +166,7 @@ class Recurrent(nn.Module):
                 "depends on later steps; call forward on whole sequences"
             )
         self._check_input(x, rank=2)
-        self._check_state(state, x.shape[0])
+        self._check_state(state, x)
         if reset is not None:
             if reset.dtype != torch.bool or reset.shape != x.shape[:1]:
                 raise ShapeError(
@@ -227,7 +227,8 @@ class Recurrent(nn.Module):
             )
         return resets.to(x.device)
 
-    def _check_state(self, state: State, batch_size: int) -> None:
+    def _check_state(self, state: State, x: Tensor) -> None:
+        batch_size = x.shape[0]
         leaves = states.leaves(state)
         if all(isinstance(leaf, Tensor) and leaf.dim() for leaf in leaves):
             if all(leaf.shape[0] == batch_size for leaf in leaves):
