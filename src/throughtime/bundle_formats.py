@@ -122,21 +122,7 @@ def parse_tensor_header(content: bytes | bytearray, *, source: str) -> tuple[Ten
     Raises:
         BundleError: when anything about the header is not as the format and the limits have it.
     """
-    length = int.from_bytes(content[:_LENGTH_BYTES], "little")
-    available = len(content) - _LENGTH_BYTES
-    if available < 0 or length > min(available, JSON_LIMIT):
-        raise BundleError(
-            f"expected a safetensors header within the {len(content)} bytes of {source} (and of "
-            f"at most {JSON_LIMIT}), got one of {length} bytes; the file is truncated or foreign"
-        )
-    start = _LENGTH_BYTES + length
-    header = parse_json(content[_LENGTH_BYTES:start], source=f"the header of {source}")
-    metadata = header.pop(_METADATA, {})
-    if not (isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())):
-        raise BundleError(
-            f"expected text values under {_METADATA} in {source}, got {plain(metadata)}; "
-            "the file is foreign"
-        )
+    header, _, start = _parse_header(content, source)
     spans = sorted(
         (_check_entry(name, entry, len(content) - start, source), name)
         for name, entry in header.items()
@@ -164,6 +150,41 @@ def parse_tensor_header(content: bytes | bytearray, *, source: str) -> tuple[Ten
             f"{len(content)}; the file is truncated or foreign"
         )
     return tuple(entries)
+
+
+def parse_tensor_metadata(content: bytes | bytearray, *, source: str) -> dict[str, str]:
+    """Read the text that a safetensors file carries beside its tensors.
+
+    Args:
+        content: the whole file, which `parse_tensor_header` checks.
+        source: name of the file, for the messages.
+
+    Raises:
+        BundleError: when the header can't be read, or holds anything but text there.
+    """
+    return _parse_header(content, source)[1]
+
+
+def _parse_header(
+    content: bytes | bytearray, source: str
+) -> tuple[dict[str, Any], dict[str, str], int]:
+    """Return the tensors' descriptions, the metadata, and where the data begins."""
+    length = int.from_bytes(content[:_LENGTH_BYTES], "little")
+    available = len(content) - _LENGTH_BYTES
+    if available < 0 or length > min(available, JSON_LIMIT):
+        raise BundleError(
+            f"expected a safetensors header within the {len(content)} bytes of {source} (and of "
+            f"at most {JSON_LIMIT}), got one of {length} bytes; the file is truncated or foreign"
+        )
+    start = _LENGTH_BYTES + length
+    header = parse_json(content[_LENGTH_BYTES:start], source=f"the header of {source}")
+    metadata = header.pop(_METADATA, {})
+    if not (isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())):
+        raise BundleError(
+            f"expected text values under {_METADATA} in {source}, got {plain(metadata)}; "
+            "the file is foreign"
+        )
+    return header, metadata, start
 
 
 def _check_entry(name: str, entry: Any, available: int, source: str) -> tuple[int, int]:

@@ -7,16 +7,24 @@ line or two. Layers make states (`initial_state`); nothing here knows a layer.
 
 import json
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.utils._pytree as pytree
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as deserialise
 from safetensors.torch import save as serialise
 from torch import Tensor
 
+from throughtime.bundle_formats import (
+    TENSORS_LIMIT,
+    parse_tensor_header,
+    parse_tensor_metadata,
+    plain,
+)
 from throughtime.errors import BundleError, StateError
 
 State = Any
@@ -101,11 +109,9 @@ def detach(state: S) -> S:
 
 def where(mask: Tensor, chosen: S, other: S) -> S:
     """Take whole lanes from `chosen` where `mask` (B,) is True, from `other` elsewhere."""
-
-    def choose(a: Tensor, b: Tensor) -> Tensor:
-        return torch.where(mask.view(-1, *[1] * (b.dim() - 1)), a, b)
-
-    return tree_map(choose, chosen, other)
+    return tree_map(
+        lambda a, b: torch.where(mask.view(-1, *[1] * (b.dim() - 1)), a, b), chosen, other
+    )
 
 
 def take(state: S, index: Tensor) -> S:
@@ -139,6 +145,17 @@ def to(state: S, device: torch.device | str | None = None, dtype: torch.dtype | 
         return leaf.to(device=device, dtype=wanted)
 
     return tree_map(move, state)
+
+
+def keep_types(state: S, before: S) -> S:
+    """Give a state the dtypes it had, where autocast made its arithmetic narrower.
+
+    Outside autocast a change of dtype is a fault of the layer and is left for the laws to find.
+    """
+    first = leaves(before)
+    if not first or not torch.is_autocast_enabled(first[0].device.type):
+        return state
+    return tree_map(lambda leaf, old: leaf.to(old.dtype), state, before)
 
 
 def zeros_like(state: S) -> S:
@@ -200,18 +217,42 @@ def load(path: str | os.PathLike[str], *, like: S, fingerprint: str) -> S:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """Read a safetensors file whole: its tensors and its header, or one `BundleError`."""
+    """Read a safetensors file whole: its tensors and its header, or one `BundleError`.
+
+    The header is checked before anything is made of it, so a file takes no more memory than it has
+    bytes, whatever it claims.
+    """
+    shown = plain(str(path), longest=1000)
+    content = _read_regular_file(path, shown)
+    parse_tensor_header(content, source=shown)
+    metadata = parse_tensor_metadata(content, source=shown)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise BundleError(f"expected a file at {path}, got nothing there") from None
-    except (SafetensorError, OSError) as error:
+        tensors = deserialise(content)
+    except (SafetensorError, ValueError) as error:
         raise BundleError(
-            f"expected a whole safetensors file, got a truncated or foreign one: {path} ({error})"
+            f"expected a whole safetensors file, got a truncated or foreign one: {shown} ({error})"
         ) from None
-    return tensors, header
+    return tensors, metadata
+
+
+def _read_regular_file(path: Path, shown: str) -> bytes:
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"expected a file at {shown}, got a folder, pipe or device")
+        if status.st_size > TENSORS_LIMIT:
+            raise BundleError(
+                f"expected at most {TENSORS_LIMIT} bytes in {shown}, got {status.st_size}; "
+                "it is not what throughtime writes"
+            )
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BundleError(f"expected a file at {shown}, got nothing there") from None
+    except MemoryError:
+        raise BundleError(f"expected free memory to read {shown}, got less; free some") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BundleError(f"expected to be able to read {shown}, got '{reason}'") from None
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -151,7 +151,7 @@ def _read_csv(content: bytes, path: Path) -> tuple[pl.DataFrame, tuple[str, ...]
         ) from error
     if b"\n" not in content:
         content = content.replace(b"\r", b"\n")
-    header, delimiter = _header(content, path)
+    header, delimiter = read_header(content, path)
     lines: tuple[str, ...] = (
         () if delimiter == "," else (f"columns are separated by {_DELIMITERS[delimiter]}",)
     )
@@ -197,7 +197,19 @@ def _decimal_points(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     return frame.with_columns(pl.col(changed).str.replace(",", ".", literal=True)), changed
 
 
-def _header(content: bytes, path: Path) -> tuple[list[str], str]:
+def read_header(content: bytes, path: Path | str) -> tuple[list[str], str]:
+    """Read the column names of a CSV table and guess what separates them.
+
+    Args:
+        content: UTF-8 text; only its first line is looked at.
+        path: where it came from, for messages.
+
+    Returns:
+        The names, and a comma, a semicolon or a tab.
+
+    Raises:
+        DataError: the line names no columns, one column only, or one of them twice.
+    """
     opening = content.removeprefix(_BYTE_ORDER_MARK).lstrip(b"\r\n")
     line = opening[: opening.find(b"\n") if b"\n" in opening else None].decode("utf-8")
     unquoted = "".join(line.split('"')[::2])

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from throughtime.errors import DataError, OptionError
+from throughtime.errors import DataError, OptionError, ShapeError
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,23 @@ class Example:
     Attributes:
         inputs: (T, F) float32 features, or (T,) int64 symbols.
         targets: (T, ...) float32 with NaN where there is no target, or (T,) int64 with -1 there.
-        starts: (T,) bool, True where the state starts afresh; always at step 0.
+        starts: (T,) bool, True where the state starts afresh.
+
+    Raises:
+        ShapeError: when the three are of different length.
     """
 
     inputs: np.ndarray
     targets: np.ndarray
     starts: np.ndarray
+
+    def __post_init__(self) -> None:
+        lengths = len(self.inputs), len(self.targets), len(self.starts)
+        if len(set(lengths)) != 1:
+            raise ShapeError(
+                f"expected inputs, targets and starts of one length T, got {lengths[0]}, "
+                f"{lengths[1]} and {lengths[2]}"
+            )
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -58,7 +69,7 @@ class Lanes:
     random amount, so that the lanes' cold starts and the window borders fall elsewhere.
 
     Attributes:
-        examples: the sequences.
+        examples: the sequences; each has a start at its step 0.
         lanes: B.
         steps: T of a window; the last window of an epoch may be shorter in some lanes.
         seed: of the turns.
@@ -76,10 +87,16 @@ class Lanes:
             raise OptionError(
                 f"expected lanes and steps of 1 or more, got {self.lanes} and {self.steps}"
             )
-        if self.lanes > sum(map(len, self.examples)):
+        total = sum(map(len, self.examples))
+        if self.lanes > total:
             raise DataError(
-                f"expected at least one step a lane, got {sum(map(len, self.examples))} steps for "
-                f"{self.lanes} lanes; use fewer lanes"
+                f"expected at least one step a lane, got {total} steps for {self.lanes} lanes; "
+                "use fewer lanes"
+            )
+        if not all(example.starts[:1].all() for example in self.examples):
+            raise DataError(
+                "expected a start at step 0 of each sequence on the tape, got one that would go on "
+                "from the sequence before; set starts[0]"
             )
 
     @cached_property
@@ -109,11 +126,11 @@ class Lanes:
         begins = np.arange(self.lanes) * length
         ends = np.minimum(begins + length, total)
         lengths = np.clip(ends - begins - start, 0, steps)
-        places = begins[:, None] + start + np.arange(steps)
-        resets = self.tape.starts[(places + turn) % total]
+        places = (begins[:, None] + start + np.arange(steps) + turn) % total
+        resets = self.tape.starts[places]
         if cursor == 0:
             resets[:, 0] = True
-        return _window(self.tape, (places + turn) % total, lengths, resets)
+        return _window(self.tape, places, lengths, resets)
 
 
 @dataclass(frozen=True)
@@ -136,6 +153,17 @@ class Buckets:
     carries = False
     noise = 0.1
 
+    def __post_init__(self) -> None:
+        if self.lanes < 1:
+            raise OptionError(f"expected lanes of 1 or more, got {self.lanes}")
+        if not self.examples:
+            raise DataError("expected sequences to batch, got none; give more data")
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """T of each sequence."""
+        return np.array([len(example) for example in self.examples])
+
     def __len__(self) -> int:
         """Windows in an epoch."""
         return -(-len(self.examples) // self.lanes)
@@ -143,11 +171,10 @@ class Buckets:
     def window(self, epoch: int, cursor: int) -> Window:
         """Return batch number `cursor` of an epoch."""
         rng = np.random.default_rng((self.seed, epoch))
-        lengths = np.array([len(example) for example in self.examples])
-        order = np.argsort(lengths * rng.uniform(1, 1 + self.noise, len(lengths)), kind="stable")
-        batches = np.array_split(order, range(self.lanes, len(order), self.lanes))
-        chosen = batches[rng.permutation(len(batches))[cursor]]
-        return _padded([self.examples[i] for i in chosen], 0, int(lengths[chosen].max()))
+        noisy = self.lengths * rng.uniform(1, 1 + self.noise, len(self.lengths))
+        batch = rng.permutation(len(self))[cursor] * self.lanes
+        chosen = np.argsort(noisy, kind="stable")[batch : batch + self.lanes]
+        return _padded([self.examples[i] for i in chosen], 0, int(self.lengths[chosen].max()))
 
 
 def walk(

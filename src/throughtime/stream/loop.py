@@ -1,0 +1,257 @@
+"""The loop of the `stream` command: rows in, an answer a line out, the stream kept on disk.
+
+A row that can't be read does not end a stream. Ctrl-C, SIGTERM and a reader that goes away do,
+after the row that is being answered; then the stream is saved.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from throughtime.errors import BundleError, DataError, OptionError
+from throughtime.stream.rows import Lines, Numbered, read_rows, read_text_lines
+from throughtime.stream.stream import Stream
+
+if TYPE_CHECKING:
+    from throughtime.run import Run
+
+SAVE_EVERY = 10.0
+"""Seconds between two saves while rows come."""
+
+# saving must not take more than this share of the time, however many keys there are
+_SAVING_SHARE = 0.1
+
+
+@runtime_checkable
+class Output(Protocol):
+    """What is used of a text file."""
+
+    def write(self, text: str, /) -> object:
+        """Write text."""
+
+    def flush(self) -> object:
+        """Pass on what was written."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a stream did.
+
+    Attributes:
+        rows: rows that were answered.
+        errors: rows that could not be read.
+        keys: keys that have a state at the end.
+        ended: "input" when the rows ended, "signal" when somebody asked to stop, "output" when
+            nobody read the answers any more.
+        saved: the file that the stream is saved in, or None.
+    """
+
+    rows: int
+    errors: int
+    keys: int
+    ended: Literal["input", "signal", "output"]
+    saved: str | None
+
+    def __str__(self) -> str:
+        parts = [f"{_count(self.rows, 'row')} answered", _count(self.keys, "key")]
+        if self.errors:
+            parts.insert(1, f"{self.errors:,} could not be read")
+        if self.saved is not None:
+            parts.append(f"state in {self.saved}")
+        return ", ".join(parts)
+
+
+def run_stream(
+    run: "Run",
+    lines_in: Lines,
+    out: Output,
+    *,
+    save: str | os.PathLike[str] | None = None,
+    load: str | os.PathLike[str] | None = None,
+    key: str | None = None,
+    save_every: float = SAVE_EVERY,
+    tell: Callable[[str], object] | None = None,
+) -> Summary:
+    """Answer every row of a file or pipe with a line of JSON, at once.
+
+    A row that can't be read is answered by `{"error": ..., "row": n}`. A language run reads plain
+    lines of text, or, with a key column, rows with the columns `text` and that one.
+
+    Args:
+        run: the run.
+        lines_in: where rows come from: see `read_rows`.
+        out: where answers go; each is flushed.
+        save: a file to keep the stream in: at the end, and while rows come now and then.
+        load: a file to go on from.
+        key: the column that tells the streams apart.
+        save_every: seconds between two saves.
+        tell: takes a line for people of each error; standard error by default.
+
+    Returns:
+        The counts.
+
+    Raises:
+        DataError: there are no rows, or the header of a table is none.
+        BundleError: the file to go on from is none of this run, or the last save failed.
+        OptionError: the folder to save in is not there, or the key column has another role.
+    """
+    if save is not None and not Path(save).absolute().parent.is_dir():
+        raise OptionError(f"expected a folder to save in, got {Path(save).parent}: make it first")
+    stream = Stream(run, key=key) if load is None else Stream.load(run, load, key=key)
+    by_line = run.task.name == "language" and stream.key is None
+    rows = read_text_lines(lines_in) if by_line else read_rows(lines_in)
+    answering = _Answering(stream, out, save, save_every, tell or _to_stderr)
+    with _stopping() as wish:
+        try:
+            ended = answering.run(rows, wish)
+        except Exception:
+            answering.keep()
+            raise
+        answering.keep()
+    return answering.summary(ended)
+
+
+class _Answering:
+    """The loop and its counts."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        out: Output,
+        save: str | os.PathLike[str] | None,
+        save_every: float,
+        tell: Callable[[str], object],
+    ) -> None:
+        self.stream = stream
+        self.out = out
+        self.path = save
+        self.save_every = save_every
+        self.tell = tell
+        self.rows = 0
+        self.errors = 0
+        self.unsaved = False
+        self.save_at = time.monotonic() + save_every
+
+    def run(self, rows: Iterator[Numbered], wish: "_Wish") -> Literal["input", "signal", "output"]:
+        while True:
+            try:
+                with wish.waiting():
+                    item = next(rows, None)
+            except _AskedToStop:
+                return "signal"
+            if item is None:
+                return "input"
+            try:
+                self._write(self._answer(*item))
+            except BrokenPipeError:
+                return "output"
+            if self.unsaved and time.monotonic() >= self.save_at:
+                self._save_meanwhile()
+
+    def keep(self) -> None:
+        """Save what has not been saved."""
+        if self.path is not None and self.unsaved:
+            self.stream.save(self.path)
+            self.unsaved = False
+
+    def summary(self, ended: Literal["input", "signal", "output"]) -> Summary:
+        saved = None if self.path is None or not self.rows else str(self.path)
+        return Summary(self.rows, self.errors, len(self.stream.keys), ended, saved)
+
+    def _answer(self, number: int, row: Any) -> dict[str, Any]:
+        try:
+            if isinstance(row, DataError):
+                raise DataError(f"row {number}: {row}")
+            answer = self.stream.push(row, number=number)
+        except DataError as error:
+            self.errors += 1
+            self.tell(str(error))
+            return {"error": str(error), "row": number}
+        self.rows += 1
+        self.unsaved = True
+        return answer
+
+    def _write(self, answer: dict[str, Any]) -> None:
+        self.out.write(json.dumps(answer, allow_nan=False) + "\n")
+        self.out.flush()
+
+    def _save_meanwhile(self) -> None:
+        """Save; a full disk now is no reason to stop, as there may be room later."""
+        began = time.monotonic()
+        try:
+            self.keep()
+        except BundleError as error:
+            self.tell(str(error))
+        ended = time.monotonic()
+        self.save_at = ended + max(self.save_every, (ended - began) / _SAVING_SHARE)
+
+
+class _AskedToStop(Exception):
+    """Somebody asked to stop while no row was there."""
+
+
+class _Wish:
+    """Whether somebody asked to stop, and whether it is safe to do so at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.is_waiting = False
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Let a signal end the wait for a row, which may last for ever."""
+        self.is_waiting = True
+        try:
+            if self.asked:
+                raise _AskedToStop
+            yield
+        finally:
+            self.is_waiting = False
+
+    def ask(self) -> None:
+        """Ask to stop: at once while waiting, after the row otherwise."""
+        self.asked = True
+        if self.is_waiting:
+            raise _AskedToStop
+
+
+@contextmanager
+def _stopping() -> Iterator[_Wish]:
+    """Turn signals into a wish inside the block; a second one acts at once.
+
+    Outside the main thread, where Python takes no signals, the wish is never asked.
+    """
+    wish = _Wish()
+    if threading.current_thread() is not threading.main_thread():
+        yield wish
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if wish.asked:
+            raise KeyboardInterrupt
+        wish.ask()
+
+    wanted = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, note) for number in wanted]
+    try:
+        yield wish
+    finally:
+        for number, handler in zip(wanted, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
