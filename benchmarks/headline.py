@@ -3,7 +3,7 @@
     python benchmarks/headline.py            # prints the figures and writes benchmarks/results/
     python benchmarks/headline.py --check    # exits with 1 when a figure misses its bar
 
-Reads `../shared/data` beside the checkout. The times are budgets of training on the machine at hand,
+Reads `../shared/data` beside the checkout. The times are budgets of training on this machine,
 so the figures move with it; they are quoted from a quiet machine with two cores.
 """
 
@@ -25,9 +25,7 @@ DATA = ROOT.parent / "shared" / "data"
 
 def shakespeare(folder: Path) -> dict[str, Any]:
     """A character model of tiny shakespeare in 150 seconds."""
-    run = tt.fit(
-        DATA / "tinyshakespeare.txt", task="language", budget="150s", out=folder / "text"
-    )
+    run = tt.fit(DATA / "tinyshakespeare.txt", task="language", budget="150s", out=folder / "text")
     return {"bar": {"nats": 1.62}, **_figures(run, "validation")}
 
 

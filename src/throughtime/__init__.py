@@ -26,7 +26,7 @@ _HOMES = {
     "resume": "throughtime.training",
     "Stream": "throughtime.stream",
 }
-_ROOMS = ("data", "errors", "kernels", "layers", "state", "tasks", "testing")
+_ROOMS = ("check", "data", "errors", "kernels", "layers", "state", "tasks", "testing")
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]
 

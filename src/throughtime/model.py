@@ -4,7 +4,7 @@ A `SequenceModel` is made from a small configuration and has the call signatures
 layer, for windows and for single steps. What its outputs mean is the task's business.
 """
 
-from typing import Any, Self
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -38,7 +38,7 @@ class ModelConfig(BaseModel):
     outputs: int = Field(ge=1, le=10_000_000)
 
     @model_validator(mode="after")
-    def _check_inputs(self) -> Self:
+    def _check_inputs(self) -> "ModelConfig":
         if (self.features is None) == (self.symbols is None):
             raise ValueError("expected either features or symbols")
         layers.parse(self.layer)

@@ -142,7 +142,8 @@ class Recurrent(nn.Module):
             state = self.initial_state(x.shape[0], device=x.device)
         else:
             self._check_state(state, x)
-        return self.run(x, state, lengths, resets)
+        y, end = self.run(x, state, lengths, resets)
+        return y, states.keep_types(end, state)
 
     def step(self, x: Tensor, state: State, *, reset: Tensor | None = None) -> tuple[Tensor, State]:
         """Run one step.
@@ -174,7 +175,8 @@ class Recurrent(nn.Module):
                     f"got {tuple(reset.shape)} {reset.dtype}"
                 )
             state = states.where(reset.to(x.device), self.restart(state), state)
-        return self.update(x, state)
+        y, after = self.update(x, state)
+        return y, states.keep_types(after, state)
 
     def run(
         self, x: Tensor, state: State, lengths: Tensor | None, resets: Tensor | None

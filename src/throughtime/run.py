@@ -4,10 +4,11 @@ A run directory holds the bundle (see `throughtime.bundle`), the figures of trai
 is interrupted, a checkpoint. `load` gives a `Run` back, which evaluates, predicts and generates.
 """
 
+import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ PARITY_LANES = 2
 PARITY_STEPS = 64
 
 RESULTS_FILE = "results.json"
+
+Tell = Callable[[str], None]
 
 
 class RunConfig(BaseModel):
@@ -82,7 +85,9 @@ class Run:
         self.fingerprint = bundle.fingerprint
         self.parity = bundle.parity
 
-    def evaluate(self, data: Any = None, *, split: str | None = None) -> dict[str, Any]:
+    def evaluate(
+        self, data: Any = None, *, split: str | None = None, tell: Tell | None = None
+    ) -> dict[str, Any]:
         """Score the model and the baselines on data.
 
         Each series is run from its first row with carried state; only the rows of a part are
@@ -91,6 +96,7 @@ class Run:
         Args:
             data: a path, a frame or `demo:NAME`; the data the run was trained on when None.
             split: shares such as "70/15/15"; those of training when None.
+            tell: called with each line about what was found in the data.
 
         Returns:
             "task"; "splits", the figures of each part; "baselines", the figures of each baseline
@@ -98,8 +104,14 @@ class Run:
 
         Raises:
             DataError: when the data can't be read as the training data was.
+            OptionError: when no data is given and the run was trained on a frame.
         """
         source = self.config.source if data is None else data
+        if isinstance(source, str) and not source:
+            raise OptionError(
+                f"expected data to evaluate {self.path} on, got none: it was trained on a frame; "
+                "give that one"
+            )
         fractions = None if split is None else parse_split(split)
         task = task_from_json(self.config.task, self.task.vocabulary_json())
         if fractions is not None and len(fractions) != len(task.parts):
@@ -107,13 +119,17 @@ class Run:
                 f"expected a split into {' / '.join(task.parts)} for {task.name}, got {split!r}"
             )
         read = task.read(source, fractions)
+        if tell is not None:
+            for line in read.findings.lines:
+                tell(line)
         return results(task, task.evaluate(self.model, read), task.baselines(read))
 
-    def predict(self, data: Any) -> "pl.DataFrame":
+    def predict(self, data: Any, *, tell: Tell | None = None) -> "pl.DataFrame":
         """Forecast what follows the last row of each series.
 
         Args:
             data: a path, a frame or `demo:NAME`.
+            tell: called with each line about what was found in the data.
 
         Returns:
             A frame with `unique_id`, `ds`, `horizon` (1 to h) and a column for each quantile,
@@ -124,7 +140,7 @@ class Run:
         """
         from throughtime.tasks.prediction import predict
 
-        return predict(self.forecast_task("predict"), self.model, data)
+        return predict(self.forecast_task("predict"), self.model, data, tell=tell)
 
     def generate(self, prompt: str = "\n", **options: Any) -> Iterator[str]:
         """Continue a prompt; the options are those of `throughtime.tasks.generate`.
@@ -247,9 +263,11 @@ def task_from_json(content: dict[str, Any], vocabulary: Any) -> Task:
 
 @torch.no_grad()
 def parity_vectors(task: Task, model: SequenceModel, data: Any) -> dict[str, Tensor]:
-    """Return inputs, outputs and end states that every other way of running the model must match.
+    """Return what every other way of running the model must match.
 
-    The inputs are the first steps of the validation data, in two lanes of different length.
+    That is, of the first steps of the validation data in two lanes of different length: `inputs`,
+    `lengths`, `outputs` and end states `state.*`. Of a piece of the data as it was read, `data.*`:
+    what task and model make of it, `answer.*`. And `description`, the digest of the task.
     """
     examples = task.examples(data, "validation")
     longest = sorted(examples, key=len, reverse=True)[0]
@@ -264,7 +282,17 @@ def parity_vectors(task: Task, model: SequenceModel, data: Any) -> dict[str, Ten
     vectors = {"inputs": inputs, "lengths": lengths, "outputs": outputs}
     for name, leaf in zip(states.names(state), states.leaves(state), strict=True):
         vectors[f"state.{name}"] = leaf
-    return vectors
+    sample = task.sample(data)
+    vectors |= {f"data.{name}": part for name, part in sample.items()}
+    vectors |= {f"answer.{name}": part for name, part in task.answer(model, sample).items()}
+    description = {"name": task.name, **task.to_json()}
+    return vectors | {"description": digest(description, task.vocabulary_json())}
+
+
+def digest(description: dict[str, Any], vocabulary: dict[str, Any] | None) -> Tensor:
+    """Return the SHA-256 (32,) uint8 of a task as `config.json` and `vocabulary.json` have it."""
+    content = json.dumps([description, vocabulary], sort_keys=True).encode()
+    return torch.tensor(list(hashlib.sha256(content).digest()), dtype=torch.uint8)
 
 
 def results(

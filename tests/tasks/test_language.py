@@ -9,10 +9,11 @@ import torch
 
 from throughtime.data.findings import Findings
 from throughtime.data.text import Text
+from throughtime.data.windows import Example
 from throughtime.model import SequenceModel
 from throughtime.tasks.language import LanguageOptions, LanguageTask
 from throughtime.tasks.ngram import fit_ngram
-from throughtime.tasks.task import mean_loss
+from throughtime.tasks.task import mean_loss, run_over
 
 
 def text(length=2000, documents=None, seed=0):
@@ -134,3 +135,34 @@ def test_the_task_goes_through_json():
     assert again.options == task.options
     assert again.vocabulary == task.vocabulary
     assert again.independent
+
+
+def test_running_over_sequences_is_the_same_in_any_batches():
+    """Each from its own initial state, in evaluation mode, whoever shares the batch."""
+    said = text(documents=[3, 90, 17, 60, 2, 30, 17, 5])
+    model = model_for(task_for(said), "gru:5x2").train()
+    ids = [np.arange(n) % 7 for n in (3, 90, 17, 60, 2)]
+    examples = [Example(i, i, np.zeros(len(i), dtype=bool)) for i in ids]
+
+    def outputs(lanes, steps):
+        found = {}
+        for batch, start, _, made, _, lengths in run_over(
+            model, examples, lanes=lanes, steps=steps
+        ):
+            for lane, index in enumerate(batch):
+                whole = found.setdefault(int(index), [])
+                assert sum(map(len, whole)) == min(start, len(examples[index]))
+                whole.append(made[lane, : int(lengths[lane])])
+        return {index: torch.cat(parts) for index, parts in found.items()}
+
+    wanted = {
+        i: model.eval()(torch.from_numpy(e.inputs)[None])[0][0].detach()
+        for i, e in enumerate(examples)
+    }
+    model.train()
+    for lanes, steps in ((1, 7), (2, 1000), (5, 16)):
+        found = outputs(lanes, steps)
+        assert found.keys() == wanted.keys()
+        assert all(torch.allclose(found[i], wanted[i], atol=1e-6) for i in wanted)
+        assert model.training
+        assert torch.is_grad_enabled()

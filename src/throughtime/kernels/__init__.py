@@ -6,5 +6,6 @@ to do what `reference.fold` does, and the laws hold it to that.
 
 from throughtime.kernels.dispatch import BACKENDS, explain, run, use
 from throughtime.kernels.recurrence import FusedRecurrence, Recurrence
+from throughtime.kernels.threads import threads_for
 
-__all__ = ["BACKENDS", "FusedRecurrence", "Recurrence", "explain", "run", "use"]
+__all__ = ["BACKENDS", "FusedRecurrence", "Recurrence", "explain", "run", "threads_for", "use"]

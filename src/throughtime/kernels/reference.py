@@ -34,6 +34,7 @@ def fold(
             flagged = resets[:, t] if alive is None else resets[:, t] & alive
             state = states.where(flagged, layer.restart(state), state)
         y, after = layer.update(x[:, t], state)
+        after = states.keep_types(after, state)
         if alive is not None:
             after = states.where(alive, after, state)
             y = torch.where(alive[:, None], y, torch.zeros_like(y))

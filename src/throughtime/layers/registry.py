@@ -43,12 +43,9 @@ def make(name: str, input_size: int, hidden_size: int, **options: Any) -> Recurr
     Raises:
         OptionError: for an unknown name or option, with the nearest that exists.
     """
-    if name not in _MAKERS:
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise OptionError(f"expected a layer among {', '.join(names())}, got {name!r}{hint}")
+    maker = _maker(name)
     try:
-        return _MAKERS[name](input_size, hidden_size, **options)
+        return maker(input_size, hidden_size, **options)
     except TypeError as error:
         raise OptionError(f"expected options of {name}, got {sorted(options)}: {error}") from None
 
@@ -62,9 +59,8 @@ def parse(text: str) -> LayerSpec:
     match = re.fullmatch(r"([a-z_0-9]+):([1-9][0-9]{0,5})(?:x([1-9][0-9]?))?", text)
     if match is None:
         raise OptionError(f"expected a layer such as gru:64 or lstm:256x2, got {text!r}")
-    spec = LayerSpec(match[1], int(match[2]), int(match[3] or 1))
-    make(spec.name, 1, 1)
-    return spec
+    _maker(match[1])
+    return LayerSpec(match[1], int(match[2]), int(match[3] or 1))
 
 
 def build(spec: LayerSpec, input_size: int, *, dropout: float = 0.0, **options: Any) -> Recurrent:
@@ -79,3 +75,11 @@ def build(spec: LayerSpec, input_size: int, *, dropout: float = 0.0, **options: 
     sizes = [input_size] + [spec.hidden_size] * (spec.depth - 1)
     layers = [make(spec.name, size, spec.hidden_size, **options) for size in sizes]
     return layers[0] if spec.depth == 1 else Stack(layers, dropout=dropout)
+
+
+def _maker(name: str) -> Callable[..., Recurrent]:
+    if name not in _MAKERS:
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise OptionError(f"expected a layer among {', '.join(names())}, got {name!r}{hint}")
+    return _MAKERS[name]

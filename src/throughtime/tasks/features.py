@@ -5,8 +5,6 @@ where the target was there and 0 where it was not, the scaled covariates (held l
 each covariate whose future is known its scaled values 1 to h steps later.
 """
 
-from typing import Any
-
 import numpy as np
 
 from throughtime.data.sequences import Series, TableFormat
@@ -110,9 +108,8 @@ class FeatureReader:
         return found
 
     def targets(self, series: Series, rows: slice) -> np.ndarray:
-        """Return what `ahead` returns, scaled, as float32."""
-        scaled: Any = self.scaler.apply(series.unique_id, self.ahead(series, rows))
-        return np.asarray(scaled, dtype=np.float32)
+        """Return what `ahead` returns, scaled and cut off as the inputs are, as float32."""
+        return _bounded(self.scaler.apply(series.unique_id, self.ahead(series, rows)))
 
     def _scaled_covariates(self, covariates: np.ndarray) -> np.ndarray:
         if not self.format.covariates:

@@ -6,29 +6,35 @@ quantile lies from the last value seen. All steps ahead come from one output, no
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 from torch import Tensor
 from torch.nn import functional
 
+from throughtime.data.findings import Findings
 from throughtime.data.sequences import Series, Table, TableFormat
 from throughtime.data.splits import TABLE_SPLIT, split_rows
 from throughtime.data.tables import read_table
 from throughtime.data.windows import Example
-from throughtime.errors import BundleError, DataError
+from throughtime.errors import DataError
 from throughtime.model import ModelConfig, SequenceModel
 from throughtime.tasks.baselines import DEFAULT_LEVELS, Split, default_baselines
 from throughtime.tasks.features import FeatureReader
 from throughtime.tasks.metrics import forecast_metrics, mase_scale, training_std
 from throughtime.tasks.scaling import RobustScaler
-from throughtime.tasks.task import Metrics, Recipe, Task, run_over
+from throughtime.tasks.task import Metrics, Recipe, Task, misfit, run_over
 
 Head = Literal["quantile", "gaussian"]
+
+_TABLE_FORMAT = TypeAdapter(TableFormat)
+
+_SAMPLE_ROWS = 64
+_LARGEST_LOG_SCALE = math.log(1e6)
 
 
 class ForecastOptions(BaseModel):
@@ -48,6 +54,13 @@ class ForecastOptions(BaseModel):
     head: Head = "quantile"
     levels: tuple[float, ...] = DEFAULT_LEVELS
     fractions: tuple[float, ...] = TABLE_SPLIT
+
+    @field_validator("levels")
+    @classmethod
+    def _check_levels(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if not levels or list(levels) != sorted(set(levels)) or not 0 < levels[0] <= levels[-1] < 1:
+            raise ValueError(f"expected rising levels between 0 and 1, got {levels}")
+        return levels
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,7 @@ class ForecastTask(Task):
     name = "forecast"
     recipe = Recipe(layer="gru:64", lanes=32, steps=64, learning_rate=3e-3)
     parts = ("train", "validation", "test")
+    route = "data to forecast"
 
     def __init__(
         self,
@@ -130,6 +144,47 @@ class ForecastTask(Task):
             found.append(Example(inputs, targets, series.restarts[: wanted.stop].copy()))
         return found
 
+    def long_example(self, data: Table) -> Example:
+        """Return the validation and test rows of the longest series, with all their targets."""
+        series = max(data.series, key=len)
+        rows = slice(_parts(series, self.options.fractions)[0].stop, len(series))
+        starts = series.restarts[rows].copy()
+        starts[:1] = True
+        return Example(
+            self.features.inputs(series)[rows], self.features.targets(series, rows)[rows], starts
+        )
+
+    def sample(self, data: Table) -> dict[str, Tensor]:
+        """Return the last validation rows of the longest series, in the data's units."""
+        series = max(data.series, key=len)
+        stop = _parts(series, self.options.fractions)[1].stop
+        rows = slice(max(stop - _SAMPLE_ROWS, 0), stop)
+        restarts = series.restarts[rows].copy()
+        restarts[:1] = True
+        return {
+            "unique_id": torch.tensor([ord(symbol) for symbol in series.unique_id]),
+            "y": torch.tensor(series.y[rows]),
+            "covariates": torch.tensor(series.covariates[rows]),
+            "restarts": torch.tensor(restarts),
+        }
+
+    def answer(self, model: SequenceModel, sample: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the features (T, F) of a sample and the forecasts (T, h, Q) in its units."""
+        y = sample["y"].numpy()
+        series = Series(
+            unique_id="".join(map(chr, sample["unique_id"].tolist())),
+            time=np.arange(len(y)),
+            y=y,
+            covariates=sample["covariates"].numpy(),
+            filler=np.zeros(len(y), dtype=bool),
+            restarts=sample["restarts"].numpy(),
+        )
+        (made,) = self.forecasts(model, Table((series,), self.format, Findings({}, ())))
+        return {
+            "features": torch.from_numpy(self.features.inputs(series)),
+            "quantiles": torch.from_numpy(made.quantiles),
+        }
+
     def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the summed pinball loss, or negative log-likelihood, and the number of targets."""
         valid = ~targets.isnan()
@@ -158,7 +213,9 @@ class ForecastTask(Task):
             return ordered
         mean, log_scale = self._mean_and_log_scale(outputs, inputs)
         normal = torch.special.ndtri(self.levels.to(mean.device, torch.float64))
-        spread = log_scale.exp()[..., None] * normal.to(mean.dtype)
+        # Bounded above as the inputs are: an infinite spread times 0 would be no median.
+        bounded = log_scale.clamp(max=_LARGEST_LOG_SCALE)
+        spread: Tensor = bounded.exp()[..., None] * normal.to(mean.dtype)
         return mean[..., None] + spread
 
     def forecasts(self, model: SequenceModel, table: Table) -> list[Forecasts]:
@@ -223,14 +280,12 @@ class ForecastTask(Task):
         try:
             return cls(
                 ForecastOptions.model_validate(content["options"]),
-                TableFormat.from_json(content["format"]),
+                _TABLE_FORMAT.validate_python(vars(TableFormat.from_json(content["format"]))),
                 RobustScaler.from_json(content["scaler"]),
                 RobustScaler.from_json(content["covariate_scaler"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(
-                f"expected a forecast task in the configuration, got one that does not fit: {error}"
-            ) from None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise misfit(cls.name, error) from None
 
     def _scaled_quantiles(self, outputs: Tensor, inputs: Tensor) -> Tensor:
         shape = (*outputs.shape[:-1], self.options.horizon, len(self.options.levels))

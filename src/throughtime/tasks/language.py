@@ -5,9 +5,12 @@ was built from the training part alone.
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from torch.nn import functional
@@ -15,13 +18,13 @@ from torch.nn import functional
 from throughtime.data.splits import TEXT_SPLIT, split_rows
 from throughtime.data.text import Mode, Text, Vocabulary, read_text
 from throughtime.data.windows import Example
-from throughtime.errors import BundleError
 from throughtime.model import ModelConfig, SequenceModel
 from throughtime.tasks.metrics import language_metrics
 from throughtime.tasks.ngram import fit_ngram
-from throughtime.tasks.task import Metrics, Recipe, Task, mean_loss
+from throughtime.tasks.task import Metrics, Recipe, Task, mean_loss, misfit
 
 _VALIDATION_LANES = 32
+_SAMPLE_SYMBOLS = 512
 
 
 class LanguageOptions(BaseModel):
@@ -51,6 +54,7 @@ class LanguageTask(Task):
     name = "language"
     recipe = Recipe(layer="lstm:384", lanes=32, steps=128, learning_rate=3e-3)
     parts = ("train", "validation")
+    route = "text to symbols"
 
     def __init__(self, options: LanguageOptions, vocabulary: Vocabulary) -> None:
         self.options = options
@@ -70,10 +74,11 @@ class LanguageTask(Task):
         return ModelConfig(symbols=size, outputs=size, layer=layer, **options)
 
     def read(self, source: Any, fractions: tuple[float, ...] | None = None) -> Text:
-        """Read a text the way the training text was read."""
+        """Read a text the way the training text was read: as one text, or as documents."""
         if fractions is not None:
             self.options = self.options.model_copy(update={"fractions": fractions})
-        return read_text(source, mode=self.options.mode)
+        text = read_text(source, mode=self.options.mode)
+        return replace(text, independent=self.options.independent)
 
     def examples(self, data: Text, part: str) -> list[Example]:
         """Return the training text, or the validation text in pieces that start afresh.
@@ -87,6 +92,20 @@ class LanguageTask(Task):
         (whole,) = found
         pieces = min(_VALIDATION_LANES, -(-len(whole) // 512))
         return [_example(ids) for ids in np.array_split(_ids(whole), pieces) if len(ids) > 1]
+
+    def long_example(self, data: Text) -> Example:
+        """Return the whole validation text, or its longest document."""
+        return max(self._examples(data, 1), key=len)
+
+    def sample(self, data: Text) -> dict[str, Tensor]:
+        """Return the code points of the first symbols of the validation text."""
+        text = "".join(_documents(data, self.options.fractions)[1])[:_SAMPLE_SYMBOLS]
+        return {"text": torch.tensor([ord(symbol) for symbol in text])}
+
+    def answer(self, model: SequenceModel, sample: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the symbols (T,) of a sample; what a model makes of symbols needs no task."""
+        text = "".join(map(chr, sample["text"].tolist()))
+        return {"symbols": torch.from_numpy(self.vocabulary.encode(text))}
 
     def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the summed cross-entropy in nats and the number of symbols."""
@@ -139,10 +158,8 @@ class LanguageTask(Task):
                 LanguageOptions.model_validate(content["options"]),
                 Vocabulary.from_json(json.dumps(vocabulary)),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(
-                f"expected a language task in the configuration, got one that does not fit: {error}"
-            ) from None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise misfit(cls.name, error) from None
 
     def _examples(self, text: Text, place: int) -> list[Example]:
         parts = _documents(text, self.options.fractions)

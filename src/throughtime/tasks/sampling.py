@@ -1,6 +1,6 @@
 """Drawing symbols from a language model: temperature, top-k, top-p, with carried state."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -38,25 +38,37 @@ def generate(
             (Holtzman et al. 2020, https://arxiv.org/abs/1904.09751).
         seed: of the draws; the same seed draws the same text.
 
-    Yields:
-        The symbols drawn, without the prompt.
+    Returns:
+        The symbols drawn, one after the other, without the prompt.
 
     Raises:
         OptionError: when an option is out of its range.
     """
     _check(prompt, length, temperature, top_k, top_p)
-    device = next(model.parameters()).device
-    ids = torch.from_numpy(task.vocabulary.encode(prompt)).to(device)
     generator = torch.Generator().manual_seed(seed)
-    model.eval()
-    with torch.no_grad():
-        outputs, state = model(ids[None])
-        logits = outputs[0, -1]
-        for _ in range(length):
-            if task.vocabulary.unknown is not None:
-                logits[task.vocabulary.unknown] = -torch.inf
-            symbol = draw(logits.cpu(), temperature, top_k, top_p, generator)
-            yield task.vocabulary.decode(np.array([symbol]))
+    ids = torch.from_numpy(task.vocabulary.encode(prompt))
+
+    def choose(logits: Tensor) -> int:
+        if task.vocabulary.unknown is not None:
+            logits[task.vocabulary.unknown] = -torch.inf
+        return draw(logits, temperature, top_k, top_p, generator)
+
+    symbols = _continued(model.eval(), ids, length, choose)
+    return (task.vocabulary.decode(np.array([symbol])) for symbol in symbols)
+
+
+@torch.no_grad()
+def _continued(
+    model: SequenceModel, ids: Tensor, length: int, choose: Callable[[Tensor], int]
+) -> Iterator[int]:
+    """Yield so many further symbols, chosen by their logits (V,)."""
+    device = next(model.parameters()).device
+    outputs, state = model(ids[None].to(device))
+    logits = outputs[0, -1]
+    for place in range(length):
+        symbol = choose(logits.cpu())
+        yield symbol
+        if place + 1 < length:
             outputs, state = model.step(torch.tensor([symbol], device=device), state)
             logits = outputs[0]
 
@@ -71,7 +83,9 @@ def draw(
     """Draw one symbol from logits (V,)."""
     if temperature == 0:
         return int(logits.argmax())
-    probabilities = torch.softmax(logits.double() / temperature, dim=0)
+    # Less the largest, so that no temperature however small divides anything into infinity.
+    scores = (logits.double() - logits.max()) / temperature
+    probabilities = torch.softmax(scores, dim=0)
     ordered, symbols = probabilities.sort(descending=True, stable=True)
     keep = torch.ones_like(ordered, dtype=torch.bool)
     if top_k is not None:

@@ -4,16 +4,20 @@ A task turns data into examples, outputs into a loss, and a trained model into f
 data's own units. It never trains; `training` does, for all tasks alike.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from throughtime import state as states
 from throughtime.data.windows import Example, Window, walk
+from throughtime.errors import BundleError
+from throughtime.kernels import threads_for
 from throughtime.model import ModelConfig, SequenceModel
 
 Metrics = dict[str, float]
@@ -35,11 +39,13 @@ class Task(ABC):
         name: as on the command line.
         recipe: what training uses by default.
         parts: the parts that data is split into, in time order.
+        route: what `answer` leads from and to, as reports name it.
     """
 
     name: ClassVar[str]
     recipe: ClassVar[Recipe]
     parts: ClassVar[tuple[str, ...]]
+    route: ClassVar[str]
 
     independent: bool = False
     """Whether each example is a sequence of its own, with no state carried between windows."""
@@ -55,6 +61,22 @@ class Task(ABC):
     @abstractmethod
     def examples(self, data: Any, part: str) -> list[Example]:
         """Return what is learned from or judged by: part is "train" or "validation"."""
+
+    @abstractmethod
+    def long_example(self, data: Any) -> Example:
+        """Return what follows the training part of the longest sequence, with all its targets."""
+
+    @abstractmethod
+    def sample(self, data: Any) -> dict[str, Tensor]:
+        """Return a short piece of validation data as it was read, before any fitted number."""
+
+    @abstractmethod
+    def answer(self, model: SequenceModel, sample: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what the task and a model make of a sample, in the order in which it is made.
+
+        Each part has the steps of the sample on axis 0. A run records its answer when it is
+        trained; another answer later means that something on the way was altered.
+        """
 
     @abstractmethod
     def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,13 +105,27 @@ class Task(ABC):
         return None
 
 
+def misfit(task: str, error: Exception) -> BundleError:
+    """Return the error that says, in one line, why a configuration describes no such task."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    elif isinstance(error, KeyError):
+        reason = f"no {error}"
+    else:
+        reason = str(error)
+    return BundleError(
+        f"expected a {task} task in the configuration, got one that does not fit: "
+        f"{' '.join(reason.split())[:300]}"
+    )
+
+
 def tensors(window: Window, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return a window's inputs, targets, lengths and resets as tensors."""
     inputs, targets, lengths, resets = (torch.from_numpy(part) for part in window)
     return inputs.to(device), targets.to(device), lengths, resets.to(device)
 
 
-@torch.no_grad()
 def run_over(
     model: SequenceModel, examples: Sequence[Example], *, lanes: int = 64, steps: int = 512
 ) -> Iterator[tuple[np.ndarray, int, Tensor, Tensor, Tensor, Tensor]]:
@@ -109,7 +145,8 @@ def run_over(
             if batch is not previous:
                 state, start = None, 0
             inputs, targets, lengths, resets = tensors(window, device)
-            outputs, state = model(inputs, state, lengths=lengths, resets=resets)
+            with torch.no_grad(), threads_for(len(inputs) * model.parameter_count()):
+                outputs, state = model(inputs, state, lengths=lengths, resets=resets)
             state = states.detach(state)
             yield batch, start, inputs, outputs, targets, lengths
             previous, start = batch, start + inputs.shape[1]
@@ -118,10 +155,10 @@ def run_over(
 
 
 def mean_loss(task: Task, model: SequenceModel, examples: Sequence[Example]) -> float:
-    """Return the loss of a model per target, over whole sequences."""
+    """Return the loss of a model per target, over whole sequences; NaN without a target."""
     total, count = 0.0, 0
     for _, _, inputs, outputs, targets, _ in run_over(model, examples):
         loss, valid = task.loss(outputs, inputs, targets)
         total += float(loss)
         count += int(valid)
-    return total / max(count, 1)
+    return total / count if count else math.nan

@@ -6,7 +6,8 @@ from torch import Tensor
 from throughtime import state as states
 from throughtime.state import State
 from throughtime.testing.cases import some_times
-from throughtime.testing.runs import Runner
+from throughtime.testing.runs import Run, Runner
+from throughtime.testing.specification import oracle, whole
 
 MASK = "mask the input before anything is computed from it"
 HOLD = "from its length on a lane's state stays as it is and its output is zero"
@@ -18,10 +19,10 @@ TO_INITIAL = "a reset goes to initial_state, which may be learned, not to zeros"
 def check_padding(run: Runner, x: Tensor, state: State, lengths: Tensor) -> None:
     """Law 3: what stands in the padding does not matter, and nothing comes out of it."""
     padding = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]
-    clean = run.measure(3, "forward", x.masked_fill(padding[:, :, None], 0), state, lengths)
+    clean = run.measure(3, whole, x.masked_fill(padding[:, :, None], 0), state, lengths)
     for fill, name in ((None, "numbers"), (1e30, "1e30"), (torch.nan, "NaN")):
         filled = x if fill is None else x.masked_fill(padding[:, :, None], fill)
-        got = run.measure(3, "forward", filled, state, lengths)
+        got = run.measure(3, whole, filled, state, lengths)
         when = f"of forward with {name} in the padding instead of zeros,"
         run.same(3, got, clean, when, MASK)
         run.ledger.close(
@@ -51,27 +52,29 @@ def check_common_length(run: Runner, x: Tensor, state: State) -> None:
     """Law 3: lanes that all end at n give what a sequence of n steps gives."""
     for length in some_times(x.shape[1]):
         lengths = torch.full(x.shape[:1], length, device=x.device)
-        got = run.measure(3, "forward", x, state, lengths)
+        got = run.measure(3, whole, x, state, lengths)
         if length:
-            wanted = run.measure(3, "forward", x[:, :length], state)
+            wanted = run.measure(3, whole, x[:, :length], state)
         else:
-            wanted = run.measure(3, run.oracle, x, state, lengths)
+            wanted = run.measure(3, oracle(run), x, state, lengths)
         pad = x.shape[1] - wanted.y.shape[1]
-        longer = [torch.nn.functional.pad(t, (0, 0, 0, pad)) for t in (wanted.y, wanted.gradients["x"])]
-        whole = type(wanted)(longer[0], wanted.end, {**wanted.gradients, "x": longer[1]})
-        run.same(3, got, whole, f"of forward with length {length} in each lane,", HOLD)
+        longer = [
+            torch.nn.functional.pad(t, (0, 0, 0, pad)) for t in (wanted.y, wanted.gradients["x"])
+        ]
+        wanted = Run(longer[0], wanted.end, {**wanted.gradients, "x": longer[1]})
+        run.same(3, got, wanted, f"of forward with length {length} in each lane,", HOLD)
 
 
 def check_hold(run: Runner, x: Tensor, state: State, lengths: Tensor) -> None:
     """Law 3: with a length for each lane, forward equals the specification."""
-    got = run.measure(3, "forward", x, state, lengths)
-    wanted = run.measure(3, run.oracle, x, state, lengths)
+    got = run.measure(3, whole, x, state, lengths)
+    wanted = run.measure(3, oracle(run), x, state, lengths)
     when = "of forward with lengths, held against the specification,"
     run.same(3, got, wanted, when, HOLD, gradient_mend=f"{HOLD}; {MASK}")
 
 
 def check_restart(run: Runner, lanes: int) -> None:
-    """Law 4: a restart forgets the past, and agrees with `initial_state` in values and gradients."""
+    """Law 4: a restart forgets the past, and is `initial_state` in values and in gradients."""
     layer, ledger = run.layer, run.ledger
     before, later = run.reached(lanes, steps=1), None
     with ledger.attempt(4, "restart"):
@@ -95,7 +98,10 @@ def check_restart(run: Runner, lanes: int) -> None:
         subject = f"leaf {name} of the restart {run.mode}"
         ledger.close(4, subject, got, wanted, run.tolerance.values, TO_INITIAL, axes=("lane",))
         targets = run.targets(run.draw(1), None)
-        grads = [run.gradients(4, (leaf * leaf + leaf).sum(), targets, keep=True) for leaf in (got, wanted)]
+        grads = [
+            run.gradients(4, (leaf * leaf + leaf).sum(), targets, keep=True)
+            for leaf in (got, wanted)
+        ]
         for parameter in targets:
             ledger.close(
                 4,
@@ -171,6 +177,8 @@ def _reset_at(run: Runner, x: Tensor, state: State, at: int) -> None:
     fresh_y, fresh_end = run.forward(4, fresh_x, run.layer.restart(states.detach(behind)))
     subject = f"the output after {when}, held against a fresh run,"
     ledger.close(4, subject, y[:, at:], fresh_y, limit.values, AFRESH, axes=("lane", "step"))
+    if not run.layer.streamable:
+        end = fresh_end = ()
     run.same_state(4, end, fresh_end, f"the final state after {when}", AFRESH, limit.values)
 
     total = run.weighted(y[:, at:], end, first_step=at)
@@ -192,24 +200,27 @@ def _reset_at(run: Runner, x: Tensor, state: State, at: int) -> None:
         mend = f"{AFRESH}; {TO_INITIAL}"
         ledger.close(4, subject, got[name], gradient, limit.gradients, mend, gradient=True)
 
-    with torch.no_grad():
-        past = torch.cat([torch.full_like(x[:, :at], 1e30), x[:, at:]], dim=1)
-        if run.layer.streamable:
-            state = states.tree_map(
-                lambda leaf: torch.full_like(leaf, 1e30) if leaf.is_floating_point() else leaf, state
-            )
-        other_y, other_end = run.forward(4, past, state, None, resets)
-    subject = f"the output after {when}, with 1e30 before it,"
-    ledger.close(4, subject, other_y[:, at:], y[:, at:], limit.values, AFRESH, axes=("lane", "step"))
-    subject = f"the final state after {when}, with 1e30 before it,"
-    run.same_state(4, other_end, end, subject, AFRESH, limit.values)
+    for fill in (1e30, torch.nan):
+        with torch.no_grad():
+            past = torch.cat([torch.full_like(x[:, :at], fill), x[:, at:]], dim=1)
+            if run.layer.streamable:
+                state = states.tree_map(lambda leaf, fill=fill: _full(leaf, fill), state)
+            other_y, other_end = run.forward_garbage(4, past, state, None, resets)
+        subject = f"the output after {when}, with {fill:g} before it,"
+        ledger.close(
+            4, subject, other_y[:, at:], y[:, at:], limit.values, AFRESH, axes=("lane", "step")
+        )
+        if not run.layer.streamable:
+            continue
+        subject = f"the final state after {when}, with {fill:g} before it,"
+        run.same_state(4, other_end, end, subject, AFRESH, limit.values)
 
 
 def check_resets_beyond(run: Runner, x: Tensor, state: State, lengths: Tensor) -> None:
     """Law 4: a reset beyond its lane's length is ignored."""
     beyond = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]
-    got = run.measure(4, "forward", x, state, lengths, beyond)
-    wanted = run.measure(4, "forward", x, state, lengths)
+    got = run.measure(4, whole, x, state, lengths, beyond)
+    wanted = run.measure(4, whole, x, state, lengths, torch.zeros_like(beyond))
     run.same(4, got, wanted, "of forward with resets beyond the lengths,", BEYOND)
 
 
@@ -217,8 +228,12 @@ def check_reset(
     run: Runner, x: Tensor, state: State, lengths: Tensor | None, resets: Tensor
 ) -> None:
     """Law 4: with resets of each lane's own, forward equals the specification."""
-    got = run.measure(4, "forward", x, state, lengths, resets)
-    wanted = run.measure(4, run.oracle, x, state, lengths, resets)
+    got = run.measure(4, whole, x, state, lengths, resets)
+    wanted = run.measure(4, oracle(run), x, state, lengths, resets)
     given = "resets" if lengths is None else "lengths and resets"
     when = f"of forward with {given}, held against the specification,"
     run.same(4, got, wanted, when, AFRESH, gradient_mend=f"{AFRESH}; {TO_INITIAL}")
+
+
+def _full(leaf: Tensor, fill: float) -> Tensor:
+    return torch.full_like(leaf, fill) if leaf.is_floating_point() else leaf

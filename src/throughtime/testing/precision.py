@@ -15,9 +15,8 @@ from torch import Tensor, nn
 def parameters_in(layer: nn.Module, dtype: torch.dtype | None) -> Iterator[None]:
     """Give a layer's parameters and buffers copies of their data in `dtype` inside the block.
 
-    The values are first rounded to float32, so that casts to float32 and to float64 are equal. After
-    the block the layer is as it was: data, attributes and training flags. None copies without a
-    cast.
+    The values are first rounded to float32, so that casts to float32 and float64 are equal. After
+    the block the layer is as it was: data, attributes, training flags. None copies without a cast.
     """
     saved = [(tensor, tensor.data) for tensor in (*layer.parameters(), *layer.buffers())]
     attributes = [

@@ -4,9 +4,8 @@ Nothing here runs a layer. A comparison that fails raises `LawBrokenError`, with
 the amount and the likely mend.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -73,7 +72,7 @@ class Report:
 
 @dataclass
 class Ledger:
-    """Compares, keeps the largest difference of each law, and raises on the first that is broken."""
+    """Compares, keeps the largest difference of each law, and raises at the first broken one."""
 
     comparisons: dict[int, int] = field(default_factory=dict)
     values: dict[int, float] = field(default_factory=dict)
@@ -104,21 +103,17 @@ class Ledger:
             axes: names of the axes in messages, such as lane and step; others are indices.
             gradient: which of the two largest differences this one counts for.
         """
-        self.comparisons[law] = self.comparisons.get(law, 0) + 1
+        self.count(law)
         if got.shape != wanted.shape:
             raise self.broken(
-                law, f"{subject}: expected shape {tuple(wanted.shape)}, got {tuple(got.shape)}; {mend}"
+                law,
+                f"{subject}: expected shape {tuple(wanted.shape)}, got {tuple(got.shape)}; {mend}",
             )
         if not got.numel():
             return
-        got, wanted = got.detach(), wanted.detach()
         if not got.is_floating_point():
             tolerance = 0.0
-        a, b = got.double(), wanted.double()
-        apart = (a - b).abs() / (1 + b.abs())
-        # Equal infinities are no difference, and neither are two results that are both NaN.
-        apart = torch.where((got == wanted) | (a.isnan() & b.isnan()), 0.0, apart)
-        apart = torch.where(apart.isnan(), torch.inf, apart)
+        apart = differences(got, wanted)
         largest = float(apart.max())
         kept = self.gradients if gradient else self.values
         kept[law] = max(kept.get(law, 0.0), largest)
@@ -136,9 +131,13 @@ class Ledger:
 
     def require(self, law: int, holds: bool, finding: str) -> None:
         """Count a yes-or-no check, and raise when it does not hold."""
-        self.comparisons[law] = self.comparisons.get(law, 0) + 1
+        self.count(law)
         if not holds:
             raise self.broken(law, finding)
+
+    def count(self, law: int) -> None:
+        """Count one comparison."""
+        self.comparisons[law] = self.comparisons.get(law, 0) + 1
 
     def broken(self, law: int, finding: str) -> LawBrokenError:
         """Return the error that names the law."""
@@ -163,6 +162,15 @@ class Ledger:
             for law, count in sorted(self.comparisons.items())
         )
         return Report(layer, tuple(rows), tuple(self.notes))
+
+
+def differences(got: Tensor, wanted: Tensor) -> Tensor:
+    """Return |a - b| / (1 + |b|) for each element, in float64; infinity where one is NaN."""
+    a, b = got.detach().double(), wanted.detach().double()
+    apart = (a - b).abs() / (1 + b.abs())
+    # Equal infinities are no difference, and neither are two results that are both NaN.
+    apart = torch.where((a == b) | (a.isnan() & b.isnan()), 0.0, apart)
+    return torch.where(apart.isnan(), torch.inf, apart)
 
 
 def _place(place: list[int], axes: Sequence[str]) -> str:

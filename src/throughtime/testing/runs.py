@@ -1,11 +1,12 @@
-"""How a layer is run under check: whole, step by step, and what a run is compared by.
+"""How a layer is called under check, and what its runs are compared by.
 
-The fold here is the specification (law 1), written out on `step` and nothing else. Every call's
-result is held against the shape law on its way.
+Every result is held against the shape law on its way. What a run should give is in `specification`.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.utils._pytree as pytree
@@ -14,7 +15,11 @@ from torch import Tensor
 from throughtime import state as states
 from throughtime.recurrent import Recurrent
 from throughtime.state import State
-from throughtime.testing.report import Ledger, Tolerance
+from throughtime.testing.report import Ledger, Tolerance, differences
+
+Way = Callable[..., tuple[Tensor, State]]
+"""One way to run a layer over a sequence: from (runner, law, x, state, lengths, resets) to y and
+the final state; they are in `throughtime.testing.specification`."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,6 @@ class Runner:
         self.shape_law = 6
 
     @property
-    def oracle(self) -> str:
-        """The way of `measure` that says what is right."""
-        return "fold" if self.layer.streamable else "segments"
-
-    @property
     def mode(self) -> str:
         """What messages say about the mode of the layer."""
         return "in training mode" if self.layer.training else "in eval mode"
@@ -96,105 +96,21 @@ class Runner:
         lengths: Tensor | None = None,
         resets: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """Call `forward`; an exception counts as a breach of `law`, a wrong shape of law 6."""
+        """Call `forward`; an exception or y of a wrong shape counts as a breach of `law`.
+
+        A wrong state always counts as one of law 6.
+        """
         given = [name for name, t in (("lengths", lengths), ("resets", resets)) if t is not None]
         doing = "forward" + (f" with {' and '.join(given)}" if given else "") + f" {self.mode}"
         options = {"lengths": lengths, "resets": resets}
         with self.ledger.attempt(law, f"{doing} on x {tuple(x.shape)}"):
             result = self.layer(x, state, **{k: v for k, v in options.items() if v is not None})
         y, end = self.pair(result, doing)
-        wanted = (*x.shape[:2], self.layer.output_size)
-        self.ledger.require(
-            self.shape_law,
-            isinstance(y, Tensor) and tuple(y.shape) == wanted,
-            f"{doing} returns y of shape {_shape(y)} for x {tuple(x.shape)}, expected {wanted}; "
-            "y is (B, T, D) whatever the lengths are",
-        )
+        self.output_kind(law, y, x, doing)
         self.same_kind(end, self.initial(x.shape[0]) if state is None else state, doing)
         return y, end
 
-    def step(
-        self, law: int, x: Tensor, state: State, reset: Tensor | None = None
-    ) -> tuple[Tensor, State]:
-        """Call `step`; an exception counts as a breach of `law`, a wrong shape of law 6."""
-        doing = ("step" if reset is None else "step with reset") + f" {self.mode}"
-        with self.ledger.attempt(law, f"{doing} on x {tuple(x.shape)}"):
-            if reset is None:
-                result = self.layer.step(x, state)
-            else:
-                result = self.layer.step(x, state, reset=reset)
-        y, after = self.pair(result, doing)
-        wanted = (x.shape[0], self.layer.output_size)
-        self.ledger.require(
-            self.shape_law,
-            isinstance(y, Tensor) and tuple(y.shape) == wanted,
-            f"{doing} returns y of shape {_shape(y)} for x {tuple(x.shape)}, expected {wanted}; "
-            "y of a step is (B, D)",
-        )
-        self.same_kind(after, state, doing)
-        return y, after
-
-    def pair(self, result: object, doing: str) -> tuple[Tensor, State]:
-        """Refuse a result that is not (y, state)."""
-        self.ledger.require(
-            self.shape_law,
-            isinstance(result, tuple) and len(result) == 2,
-            f"{doing} returns {type(result).__name__}, expected the pair (y, state); "
-            "the return is always the pair",
-        )
-        y, state = result  # type: ignore[misc]
-        return y, state
-
-    def same_kind(self, got: State, wanted: State, doing: str) -> None:
-        """Hold the tree, shapes, dtypes and devices of a state against those of another."""
-        trees = pytree.tree_structure(got), pytree.tree_structure(wanted)
-        kinds = [
-            [(tuple(t.shape), t.dtype, t.device) if isinstance(t, Tensor) else type(t) for t in ts]
-            for ts in (states.leaves(got), states.leaves(wanted))
-        ]
-        same = trees[0] == trees[1] and kinds[0] == kinds[1]
-        self.ledger.require(
-            self.shape_law,
-            same,
-            f"{doing} returns a state of {_describe(got)}, expected that of initial_state: "
-            f"{_describe(wanted)}; keep its tree, shapes, dtypes and device, as in "
-            "leaf.to(state.h.dtype)",
-        )
-
-    def fold(
-        self,
-        law: int,
-        x: Tensor,
-        state: State | None,
-        lengths: Tensor | None = None,
-        resets: Tensor | None = None,
-    ) -> tuple[Tensor, State]:
-        """Run the specification: `step` over time, each lane held from its length on."""
-        lanes, steps = x.shape[:2]
-        if state is None:
-            state = self.layer.initial_state(lanes, device=self.device)
-        if lengths is not None:
-            present = torch.arange(steps, device=x.device) < lengths[:, None]
-            x = torch.where(present[:, :, None], x, torch.zeros_like(x))
-        outputs = []
-        for t in range(steps):
-            alive = None if lengths is None else lengths > t
-            reset = None if resets is None else resets[:, t]
-            if reset is not None and alive is not None:
-                reset = reset & alive
-            y, after = self.step(law, x[:, t], state, reset)
-            if alive is not None:
-                after = states.tree_map(
-                    lambda new, old, alive=alive: _choose(alive, new, old), after, state
-                )
-                y = _choose(alive, y, torch.zeros_like(y))
-            state = after
-            outputs.append(y)
-        if not outputs:
-            return x.new_zeros(lanes, 0, self.layer.output_size), state
-        return torch.stack(outputs, dim=1), state
-
-    def segments(
+    def forward_garbage(
         self,
         law: int,
         x: Tensor,
@@ -202,31 +118,71 @@ class Runner:
         lengths: Tensor | None = None,
         resets: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """Run a layer that can't be streamed by its specification: each segment on its own."""
-        outputs, ends = [], []
-        for lane in range(x.shape[0]):
-            own = states.take(state, torch.tensor([lane], device=x.device))
-            stop = x.shape[1] if lengths is None else int(lengths[lane])
-            begins = [] if resets is None else resets[lane, :stop].nonzero().flatten().tolist()
-            bounds = sorted({0, *begins, stop})
-            parts = [x.new_zeros(1, 0, self.layer.output_size)]
-            for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
-                if begin in begins:
-                    own = self.layer.restart(own)
-                y, after = self.forward(law, x[lane : lane + 1, begin:end], own)
-                parts.append(y)
-                if end < stop:
-                    continue
-                own = after
-            parts.append(x.new_zeros(1, x.shape[1] - stop, self.layer.output_size))
-            outputs.append(torch.cat(parts, dim=1))
-            ends.append(own)
-        return torch.cat(outputs), states.cat(ends)
+        """Call `forward` on numbers that may well overflow, without warnings about that."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return self.forward(law, x, state, lengths, resets)
+
+    def step(
+        self, law: int, x: Tensor, state: State, reset: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Call `step`; what is wrong with it counts as in `forward`."""
+        doing = ("step" if reset is None else "step with reset") + f" {self.mode}"
+        with self.ledger.attempt(law, f"{doing} on x {tuple(x.shape)}"):
+            if reset is None:
+                result = self.layer.step(x, state)
+            else:
+                result = self.layer.step(x, state, reset=reset)
+        y, after = self.pair(result, doing)
+        self.output_kind(law, y, x, doing)
+        self.same_kind(after, state, doing)
+        return y, after
+
+    def output_kind(self, law: int, y: object, x: Tensor, doing: str) -> None:
+        """Hold the shape of an output against that of the input."""
+        wanted = (*x.shape[:-1], self.layer.output_size)
+        if not isinstance(y, Tensor) or tuple(y.shape) != wanted:
+            got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+            raise self.ledger.broken(
+                law,
+                f"{doing} returns y of shape {got} for x {tuple(x.shape)}, expected {wanted}; "
+                "y has all axes of x, whatever the lengths and sizes are",
+            )
+
+    def pair(self, result: object, doing: str) -> tuple[Tensor, State]:
+        """Refuse a result that is not (y, state)."""
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise self.ledger.broken(
+                6,
+                f"{doing} returns {type(result).__name__}, expected the pair (y, state); "
+                "the return is always the pair",
+            )
+        return result[0], result[1]
+
+    def same_kind(self, got: State, wanted: State, doing: str) -> None:
+        """Hold the tree, shapes, dtypes and devices of a state against those of another."""
+        self.ledger.count(self.shape_law)
+        if _kind(got) != _kind(wanted):
+            raise self.ledger.broken(
+                self.shape_law,
+                f"{doing} returns a state of {_describe(got)}, expected that of initial_state: "
+                f"{_describe(wanted)}; keep its tree, shapes, dtypes and device, as in "
+                "leaf.to(state.h.dtype)",
+            )
 
     def leafed(self, state: State) -> State:
-        """Return a state whose floating-point leaves collect gradients."""
+        """Return a state whose floating-point leaves collect gradients.
+
+        A layer that can't be streamed takes the initial state only. It gets that with its graph,
+        because it may use it for whichever segment it reads first, or make it anew.
+        """
+        if self.layer.streamable or not states.leaves(state):
+            return states.tree_map(
+                lambda leaf: leaf.detach().clone().requires_grad_(leaf.is_floating_point()), state
+            )
+        fresh = self.layer.initial_state(states.lanes(state), device=self.device)
         return states.tree_map(
-            lambda leaf: leaf.detach().clone().requires_grad_(leaf.is_floating_point()), state
+            lambda leaf, new: new if leaf.is_floating_point() else leaf, state, fresh
         )
 
     def weighted(self, y: Tensor, end: State | None = None, *, first_step: int = 0) -> Tensor:
@@ -240,7 +196,7 @@ class Runner:
         steps = torch.arange(first_step, first_step + y.shape[1], device=y.device)
         units = torch.arange(y.shape[2], device=y.device)
         total = (torch.cos(1.3 * steps[:, None] + 2.1 * units + 1) * y).sum()
-        for place, leaf in enumerate(states.leaves(end)):
+        for place, leaf in enumerate([] if end is None else states.leaves(end)):
             if leaf.is_floating_point():
                 flat = leaf.reshape(leaf.shape[0], -1)
                 units = torch.arange(flat.shape[1], device=y.device)
@@ -250,7 +206,7 @@ class Runner:
     def targets(self, x: Tensor, state: State | None) -> dict[str, Tensor]:
         """Return what gradients are taken of: x, the leaves of the state, the parameters."""
         found = {"x": x}
-        if state is not None:
+        if state is not None and self.layer.streamable:
             names = states.names(state)
             found |= {
                 name if name.startswith("state") else f"state.{name}": leaf
@@ -277,47 +233,37 @@ class Runner:
     def measure(
         self,
         law: int,
-        way: str,
+        way: Way,
         x: Tensor,
         state: State | None,
         lengths: Tensor | None = None,
         resets: Tensor | None = None,
         *,
-        cuts: Sequence[int] = (),
-        through_end: bool = True,
-        first_step: int = 0,
+        gradients_of: Literal["all", "outputs", "nothing"] = "all",
     ) -> Run:
         """Run a layer and take gradients of all that comes out.
 
         Args:
             law: which the run serves.
-            way: "forward", "fold" or "segments".
+            way: how: one of `throughtime.testing.specification`.
             x: (B, T, F).
             state: before step 0, or None.
             lengths: (B,) or None.
             resets: (B, T) or None.
-            cuts: times at which forward is called anew with the carried state.
-            through_end: whether the final state counts in the sum; it does not in the gradients
-                that only outputs give.
-            first_step: of x, where it is a part of a longer sequence.
+            gradients_of: outputs and final state, outputs only, or no gradients at all.
         """
-        x = x.detach().clone().requires_grad_()
-        begin = state = None if state is None else self.leafed(state)
-        if way == "fold":
-            y, end = self.fold(law, x, state, lengths, resets)
-        elif way == "segments":
-            y, end = self.segments(law, x, state, lengths, resets)
-        else:
-            parts = []
-            bounds = [0, *cuts, x.shape[1]]
-            for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
-                within = None if lengths is None else (lengths - start).clamp(0, stop - start)
-                flags = None if resets is None else resets[:, start:stop]
-                part, state = self.forward(law, x[:, start:stop], state, within, flags)
-                parts.append(part)
-            y, end = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0], state
-        total = self.weighted(y, end if through_end else None, first_step=first_step)
-        gradients = self.gradients(law, total, self.targets(x, begin))
+        with torch.set_grad_enabled(gradients_of != "nothing"):
+            x = x.detach().clone().requires_grad_(gradients_of != "nothing")
+            state = None if state is None else self.leafed(state)
+            y, end = way(self, law, x, state, lengths, resets)
+        if resets is not None and not self.layer.streamable:
+            # Which of its segments the state comes from is the layer's own affair: nothing is
+            # ever carried on from it.
+            end = ()
+        if gradients_of == "nothing":
+            return Run(y, end, {})
+        total = self.weighted(y, end if gradients_of == "all" else None)
+        gradients = self.gradients(law, total, self.targets(x, state))
         return Run(y.detach(), states.detach(end), gradients)
 
     def same(
@@ -329,8 +275,6 @@ class Runner:
         mend: str,
         *,
         tolerance: Tolerance | None = None,
-        leave_out: Sequence[str] = (),
-        gradients: bool = True,
         gradient_mend: str = "",
     ) -> None:
         """Hold two runs against each other: outputs, then final states, then gradients.
@@ -342,26 +286,26 @@ class Runner:
             when: the circumstances, as the end of a subject.
             mend: what to do when values differ.
             tolerance: the runner's own by default.
-            leave_out: names of gradients that are not compared.
-            gradients: whether any are.
             gradient_mend: what to do when gradients differ; `mend` by default.
         """
         tolerance = tolerance or self.tolerance
         when = f"{when} {self.mode}"
         self.ledger.close(
-            law, f"the output {when}", got.y, wanted.y, tolerance.values, mend, axes=("lane", "step")
+            law,
+            f"the output {when}",
+            got.y,
+            wanted.y,
+            tolerance.values,
+            mend,
+            axes=("lane", "step"),
         )
         self.same_state(law, got.end, wanted.end, f"the final state {when}", mend, tolerance.values)
-        if not gradients:
-            return
-        for name, gradient in wanted.gradients.items():
-            if name in leave_out or name not in got.gradients:
-                continue
+        for name in (name for name in wanted.gradients if name in got.gradients):
             self.ledger.close(
                 law,
                 f"the gradient of {name} {when}",
                 got.gradients[name],
-                gradient,
+                wanted.gradients[name],
                 tolerance.gradients,
                 gradient_mend or mend,
                 axes=axes_of(name),
@@ -379,6 +323,20 @@ class Runner:
             self.ledger.close(law, label, a, b, tolerance, mend, axes=("lane",))
 
 
+def allowed(tolerance: Tolerance, nearby: Run, run: Run) -> Tolerance:
+    """Return a tolerance widened to ten times what separates two runs that should be near."""
+    pairs = [
+        (nearby.y, run.y),
+        *zip(states.leaves(nearby.end), states.leaves(run.end), strict=True),
+    ]
+    gradients = [(nearby.gradients[name], run.gradients[name]) for name in run.gradients]
+    values, slopes = (
+        max((float(differences(a, b).max()) for a, b in some if a.numel()), default=0.0)
+        for some in (pairs, gradients)
+    )
+    return Tolerance(max(tolerance.values, 10 * values), max(tolerance.gradients, 10 * slopes))
+
+
 def axes_of(name: str) -> tuple[str, ...]:
     """Return the axes' names of a gradient by the name of what it is taken of."""
     if name == "x":
@@ -386,12 +344,13 @@ def axes_of(name: str) -> tuple[str, ...]:
     return ("lane",) if name.startswith("state") else ()
 
 
-def _choose(mask: Tensor, chosen: Tensor, other: Tensor) -> Tensor:
-    return torch.where(mask.reshape(-1, *[1] * (chosen.dim() - 1)), chosen, other)
-
-
-def _shape(value: object) -> str:
-    return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
+def _kind(state: State) -> tuple[object, ...]:
+    leaves, tree = pytree.tree_flatten(state)
+    kinds = [
+        (leaf.shape, leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else type(leaf)
+        for leaf in leaves
+    ]
+    return tree, kinds
 
 
 def _describe(state: State) -> str:

@@ -36,6 +36,7 @@ def check_initial_state(run: Runner, lanes: int) -> None:
         if a.is_floating_point():
             mend = "draw no random initial state; randomness is a seed in the state"
             ledger.close(6, f"leaf {name} of a second initial_state", b, a, 0.0, mend)
+    _check_dtypes(run, first)
     training = run.layer.training
     run.layer.train(not training)
     other = run.initial(lanes)
@@ -43,38 +44,65 @@ def check_initial_state(run: Runner, lanes: int) -> None:
     run.same_kind(other, first, f"initial_state {'in eval' if training else 'in training'} mode")
 
 
+def _check_dtypes(run: Runner, state: State) -> None:
+    """A state is as fine as the parameters (law 6), and never coarser than float32 (law 8)."""
+    parameters = {p.dtype for p in run.layer.parameters() if p.is_floating_point()}
+    for name, leaf in zip(states.names(state), states.leaves(state), strict=True):
+        finer = {torch.promote_types(leaf.dtype, dtype) for dtype in parameters}
+        run.ledger.require(
+            6 if torch.promote_types(leaf.dtype, torch.float32) == leaf.dtype else 8,
+            not leaf.is_floating_point() or finer <= {leaf.dtype},
+            f"leaf {name} of initial_state is {leaf.dtype} beside parameters in "
+            f"{', '.join(map(str, parameters))}; make it in the parameters' own dtype, float32 at "
+            "least",
+        )
+
+
 def check_calls(run: Runner, lanes: int, steps: int, lengths: Tensor, resets: Tensor) -> None:
-    """Calls leave their inputs, the module and each other's results alone."""
-    layer, ledger = run.layer, run.ledger
+    """Calls leave their inputs and each other's results alone."""
     x, state = run.sequences(lanes, steps), run.reached(lanes)
     other_x, other_state = run.sequences(lanes, steps), run.reached(lanes, steps=2)
     with torch.no_grad():
-        parameters = _held(layer, everything=False)
         with untouched(run, "forward", x=x, state=state):
             y, end = run.forward(6, x, state)
         kept = [y.clone(), *(leaf.clone() for leaf in states.leaves(end))]
-        _unchanged(run, parameters, _held(layer, everything=False), "forward")
-        attributes = _held(layer)
         run.forward(6, other_x, other_state)
-        _unchanged(run, attributes, _held(layer), "forward")
         for before, now in zip(kept, [y, *states.leaves(end)], strict=True):
+            subject = f"a result of forward {run.mode} after another call"
             mend = "a later call overwrites an earlier result; return new tensors"
-            ledger.close(6, f"a result of forward {run.mode} after another call", now, before, 0, mend)
+            run.ledger.close(6, subject, now, before, 0.0, mend)
         _agree(run, "forward", run.forward(6, x, state), (y, end))
-        if layer.streamable:
+        _from_no_state(run, x)
+        if run.layer.streamable:
             with untouched(run, "step", x=x, state=state):
                 once = run.step(6, x[:, 0], state)
-            attributes = _held(layer)
             run.step(6, other_x[:, 0], other_state)
-            _unchanged(run, attributes, _held(layer), "step")
             _agree(run, "step", run.step(6, x[:, 0], state), once)
             with untouched(run, "step with reset", x=x, state=state, reset=resets[:, 0]):
                 run.step(4, x[:, 0], state, resets[:, 0])
-        _from_no_state(run, x)
         with untouched(run, "forward with lengths", x=x, state=state, lengths=lengths):
             run.forward(3, x, state, lengths)
         with untouched(run, "forward with resets", x=x, state=state, resets=resets):
             run.forward(4, x, state, None, resets)
+        everything = torch.ones_like(resets)
+        given = {"x": x, "state": state, "lengths": lengths, "resets": everything}
+        with untouched(run, "forward with lengths and resets", **given):
+            run.forward(4, x, state, lengths, everything)
+
+
+def check_module(run: Runner, lanes: int, steps: int) -> None:
+    """Calls leave the module alone, even where that does not show in their results.
+
+    What a first call sets up may stay; what changes with the input of a later one is a state.
+    """
+    layer, state = run.layer, run.reached(lanes)
+    with torch.no_grad():
+        before = _held(layer, everything=False)
+        run.forward(6, run.sequences(lanes, steps), state)
+        _unchanged(run, before, _held(layer, everything=False), "forward")
+        before = _held(layer)
+        run.forward(6, run.sequences(lanes, steps), run.reached(lanes, steps=2))
+        _unchanged(run, before, _held(layer), "forward or step")
 
 
 @contextmanager
@@ -105,7 +133,9 @@ def _from_no_state(run: Runner, x: Tensor) -> None:
     _agree(run, "forward without a state", run.forward(6, x, None), first)
 
 
-def _agree(run: Runner, doing: str, got: tuple[Tensor, State], wanted: tuple[Tensor, State]) -> None:
+def _agree(
+    run: Runner, doing: str, got: tuple[Tensor, State], wanted: tuple[Tensor, State]
+) -> None:
     mend = f"two calls must give the same answer; {KEEP}, and draw random numbers from its seed"
     subject, limit = f"of {doing} {run.mode}, called again,", run.tolerance.values
     run.ledger.close(6, f"the output {subject}", got[0], wanted[0], limit, mend, axes=("lane",))
@@ -113,7 +143,9 @@ def _agree(run: Runner, doing: str, got: tuple[Tensor, State], wanted: tuple[Ten
 
 
 def _unchanged(run: Runner, before: dict[str, Any], after: dict[str, Any], doing: str) -> None:
-    changed = [name for name in after if name not in before or not _equal(before[name], after[name])]
+    changed = [
+        name for name in after if name not in before or not _equal(before[name], after[name])
+    ]
     changed += [name for name in before if name not in after]
     run.ledger.require(
         6,

@@ -1,6 +1,12 @@
-"""The checkpoint: everything that makes a resumed run the run that was never interrupted."""
+"""The checkpoint: everything that makes a resumed run the run that was never interrupted.
+
+One file, `checkpoint/state.pt`: a line with the format and the SHA-256 of the rest, then the rest
+as torch saves it. Beside it the run's `metrics.csv` grows, which a resumed run cuts back to the
+step of its checkpoint.
+"""
 
 import csv
+import hashlib
 import io
 import pickle
 import shutil
@@ -14,24 +20,36 @@ from throughtime.state import write_atomically
 
 FORMAT = "throughtime.checkpoint/1"
 FOLDER = "checkpoint"
+FILE = "state.pt"
 
 
 def save(run: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint; the one before stays until the new one is whole."""
+    """Write a checkpoint; the one before stays until the new one is whole.
+
+    Raises:
+        BundleError: when it can't be written.
+    """
     folder = run / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, **content}, buffer)
-    write_atomically(folder / "state.pt", buffer.getvalue())
+    torch.save(content, buffer)
+    body = buffer.getvalue()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / FILE, _head(body) + body)
+    except OSError as error:
+        raise BundleError(
+            f"expected to write a checkpoint into {folder}, got {error.strerror or error}; "
+            "make room there, then go on with --resume"
+        ) from None
 
 
 def load(run: Path) -> dict[str, Any]:
-    """Read the checkpoint of an interrupted run; nothing in it is executed.
+    """Read the checkpoint of an interrupted run onto the CPU; nothing in it is executed.
 
     Raises:
         BundleError: when there is none, or it is corrupt or of another version.
     """
-    path = run / FOLDER / "state.pt"
+    path = run / FOLDER / FILE
     if not path.exists():
         done = (run / "manifest.json").exists()
         raise BundleError(
@@ -40,14 +58,24 @@ def load(run: Path) -> dict[str, Any]:
             + "; train into another folder with --out"
         )
     try:
-        content = torch.load(path, weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        head, _, body = path.read_bytes().partition(b"\n")
+    except OSError as error:
         raise BundleError(
-            f"expected a whole checkpoint in {path}, got a corrupt one ({line}); train again"
+            f"expected to read the checkpoint {path}, got {error.strerror or error}"
         ) from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise BundleError(f"expected a checkpoint of format {FORMAT} in {path}, got another")
+    if not head.startswith(FORMAT.encode() + b" "):
+        raise BundleError(
+            f"expected a checkpoint of format {FORMAT} in {path}, got another; train again"
+        )
+    corrupt = f"expected a whole checkpoint in {path}, got a truncated or altered one; train again"
+    if head + b"\n" != _head(body):
+        raise BundleError(corrupt)
+    try:
+        content = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
+    except (EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
+        raise BundleError(corrupt) from None
+    if not isinstance(content, dict):
+        raise BundleError(corrupt)
     return content
 
 
@@ -76,18 +104,24 @@ class MetricsFile:
     )
 
     def __init__(self, path: Path, resumed_at: int | None = None) -> None:
-        kept: list[dict[str, str]] = []
-        if resumed_at is not None and path.exists():
-            with path.open(newline="") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["step"]) <= resumed_at]
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, self.COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(kept)
-        write_atomically(path, buffer.getvalue().encode())
         self.path = path
+        kept = _rows_up_to(path, resumed_at) if resumed_at is not None and path.exists() else ""
+        write_atomically(path, f"{','.join(self.COLUMNS)}\n{kept}".encode())
 
     def add(self, row: dict[str, float | int | str]) -> None:
         """Append a row."""
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, self.COLUMNS, lineterminator="\n").writerow(row)
+
+
+def _rows_up_to(path: Path, step: int) -> str:
+    """Return the whole lines of rows up to a step; a crash may have cut the last line short."""
+    lines = path.read_text(errors="replace").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    firsts = [line.partition(",")[0] for line in whole]
+    kept = (first.isdecimal() and int(first) <= step for first in firsts)
+    return "".join(line for line, keep in zip(whole, kept, strict=True) if keep)
+
+
+def _head(body: bytes) -> bytes:
+    return f"{FORMAT} {hashlib.sha256(body).hexdigest()}\n".encode()

@@ -19,8 +19,8 @@ _UNITS = {
 class Budget(BaseModel):
     """How long to train: so many seconds, optimiser steps or epochs.
 
-    Seconds are those of training with its validations; reading the data and the last evaluation
-    are not counted.
+    Seconds are those of training with its validations and checkpoints; reading the data and the
+    evaluation of the finished model are not counted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,7 +35,7 @@ class Budget(BaseModel):
         Raises:
             OptionError: when the text is none.
         """
-        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-z]+)\s*", text)
+        match = re.fullmatch(r"\s*([0-9]{0,12}\.?[0-9]{1,12})\s*([a-z]+)\s*", text)
         kind, factor = _UNITS.get(match[2], (None, 0)) if match else (None, 0)
         if match is None or kind is None:
             raise OptionError(
@@ -43,7 +43,8 @@ class Budget(BaseModel):
             )
         amount = float(match[1]) * factor
         if amount <= 0 or (kind != "seconds" and amount != int(amount)):
-            raise OptionError(f"expected a budget of a whole number above zero, got {text!r}")
+            whole = "" if kind == "seconds" else "a whole number of "
+            raise OptionError(f"expected a budget of {whole}{kind} above zero, got {text!r}")
         return cls.model_validate({"kind": kind, "amount": amount})
 
     def __str__(self) -> str:
@@ -58,7 +59,7 @@ class TrainingConfig(BaseModel):
         lanes: B, most lanes in a window.
         steps: T, steps of a window; gradients reach back as far under truncated BPTT.
         bptt: "truncated" carries the state from window to window and cuts the gradient there;
-            "full" takes whole sequences as windows.
+            "full" takes whole lanes as windows.
         chunks: under full BPTT, recompute the forward pass in so many chunks instead of keeping
             it: the same gradient with the memory of one chunk.
         learning_rate: the highest; reached after the warm-up, then falling along a cosine.

@@ -6,7 +6,6 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -14,27 +13,21 @@ from typing import Any, Literal
 import torch
 from pydantic import ValidationError
 
-from throughtime import layers
-from throughtime.data.demos import DEMO_PREFIX, describe
-from throughtime.data.splits import parse_split
 from throughtime.data.tables import read_table
 from throughtime.data.text import Mode, read_text
-from throughtime.data.windows import Buckets, Example, Lanes
-from throughtime.errors import BundleError, DataError, OptionError
+from throughtime.data.windows import Buckets, Lanes
+from throughtime.errors import BundleError, OptionError
+from throughtime.kernels import threads_for
 from throughtime.model import ModelConfig, SequenceModel
 from throughtime.run import Run, results, save, task_from_json
-from throughtime.tasks import NAMES
 from throughtime.tasks.forecast import ForecastOptions, ForecastTask, Head
 from throughtime.tasks.language import LanguageOptions, LanguageTask
 from throughtime.tasks.task import Task, mean_loss
-from throughtime.training import checkpoint
+from throughtime.training import checkpoint, choices
 from throughtime.training.config import Budget, TrainingConfig
 from throughtime.training.interrupt import Interrupted, asked_to_stop
 from throughtime.training.loop import Loop
 from throughtime.training.progress import Watcher, watcher
-
-_TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
-_LEAST_WINDOWS_A_LANE = 4
 
 
 def fit(
@@ -107,36 +100,35 @@ def fit(
         ['test', 'validation']
     """
     tell = watcher(show)
-    name = _task_name(data, task)
-    fractions = None if split is None else parse_split(split)
+    name = choices.task_name(data, task)
+    given = choices.fractions(split, name)
     parsed = Budget.parse(budget)
-    torch_device = _device(device)
-    directory = _new_directory(out, data, name)
+    torch_device = choices.device(device)
+    directory = choices.new_directory(out, data, name)
+    if chunks > 1 and bptt != "full":
+        raise OptionError(f"expected bptt='full' with chunks, got {bptt!r} and {chunks} chunks")
     fitted: Task
     try:
         if name == ForecastTask.name:
             table = read_table(data, **(reading or {}))
-            fitted = ForecastTask.fit(
-                table,
-                ForecastOptions(horizon=horizon, head=head, **_given(fractions=fractions)),
-            )
+            fitted = ForecastTask.fit(table, ForecastOptions(horizon=horizon, head=head, **given))
             read: Any = table
+            sizes = {}
         else:
             if reading:
                 raise OptionError(
                     f"expected options of text, got {', '.join(reading)}: they are for tables"
                 )
-            text = read_text(data, mode=mode)
-            fitted = LanguageTask.fit(
-                text, LanguageOptions(mode=mode, **_given(fractions=fractions))
-            )
-            read = text
-        examples = fitted.examples(read, "train")
+            read = read_text(data, mode=mode)
+            fitted = LanguageTask.fit(read, LanguageOptions(mode=mode, **given))
+            sizes = {"embedding": embedding}
         recipe = fitted.recipe
+        steps = recipe.steps if window is None else window
+        examples = fitted.examples(read, "train")
         config = TrainingConfig(
             budget=parsed,
-            lanes=_lanes(examples, lanes, recipe.lanes, window or recipe.steps, fitted),
-            steps=window or recipe.steps,
+            lanes=choices.lanes(examples, lanes, recipe.lanes, steps, fitted),
+            steps=steps,
             bptt=bptt,
             chunks=chunks,
             learning_rate=recipe.learning_rate if learning_rate is None else learning_rate,
@@ -145,29 +137,22 @@ def fit(
             patience=patience,
             seed=seed,
         )
-        model_config = fitted.model_config(
-            str(layers.parse(layer or recipe.layer)),
-            dropout=dropout,
-            memory=memory,
-            **({"embedding": embedding} if name == LanguageTask.name else {}),
-        )
+        chosen = choices.layer(recipe.layer if layer is None else layer, dropout)
+        model_config = fitted.model_config(str(chosen), dropout=dropout, memory=memory, **sizes)
     except ValidationError as error:
-        raise _option_error(error) from None
-    if chunks > 1 and bptt != "full":
-        raise OptionError(f"expected bptt='full' with chunks, got {bptt!r} and {chunks} chunks")
+        raise choices.option_error(error) from None
     for line in read.findings.lines:
         tell.say(line)
     origin = {
-        "source": data if isinstance(data, str) else str(data) if _is_path(data) else "",
+        "source": os.fspath(data) if choices.is_path(data) else "",
         "task": {"name": name, **fitted.to_json()},
         "vocabulary": fitted.vocabulary_json(),
         "model": model_config.model_dump(mode="json"),
         "training": config.model_dump(mode="json"),
         "device": str(torch_device),
-        "examples": _digest(examples),
+        "data": _digest(fitted, read),
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    return _train(fitted, read, examples, directory, origin, tell, None)
+    return _train(fitted, read, directory, origin, tell, None)
 
 
 def resume(path: str | os.PathLike[str], data: Any = None, *, show: bool = True) -> Run:
@@ -197,34 +182,33 @@ def resume(path: str | os.PathLike[str], data: Any = None, *, show: bool = True)
         )
     task = task_from_json(origin["task"], origin["vocabulary"])
     read = task.read(source)
-    examples = task.examples(read, "train")
-    if _digest(examples) != origin["examples"]:
+    if _digest(task, read) != origin["data"]:
         raise BundleError(
-            f"expected the data that {directory} was trained on, got other data in {source}; "
-            "train anew, or restore the file"
+            f"expected the data that {directory} was trained on, got other data"
+            f"{f' in {source}' if choices.is_path(source) else ''}; train anew, or restore the file"
         )
     tell.say(f"going on with {directory} at step {content['course']['step']}")
-    return _train(task, read, examples, directory, origin, tell, content)
+    return _train(task, read, directory, origin, tell, content)
 
 
 def _train(
     task: Task,
     data: Any,
-    examples: list[Example],
     directory: Path,
     origin: dict[str, Any],
     tell: Watcher,
     content: dict[str, Any] | None,
 ) -> Run:
     config = TrainingConfig.model_validate(origin["training"])
+    plan = choices.plan(task, task.examples(data, "train"), config)
+    validation = task.examples(data, "validation")
     baselines = task.baselines(data)
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
+    # The caller's random numbers are left alone; nothing draws from a GPU's generator.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
         model = SequenceModel(ModelConfig.model_validate(origin["model"]))
-        model = model.to(origin["device"])
-        plan = _plan(task, examples, config)
+        model = model.to(choices.device(origin["device"]))
         _describe(tell, task, model, plan, config, baselines)
-        validation = task.examples(data, "validation")
         loop = Loop(
             task,
             model,
@@ -235,10 +219,13 @@ def _train(
             tell,
             origin,
         )
-        if content is not None:
+        if content is None:
+            choices.make_directory(directory)
+        else:
             loop.restore(content)
         try:
-            with asked_to_stop() as wish:
+            work = plan.lanes * model.parameter_count()
+            with asked_to_stop() as wish, threads_for(work):
                 finished = loop.run(lambda: wish.asked)
         finally:
             tell.ended()
@@ -269,27 +256,6 @@ def _train(
     return run
 
 
-def _plan(task: Task, examples: list[Example], config: TrainingConfig) -> Lanes | Buckets:
-    if task.independent:
-        return Buckets(examples, config.lanes, config.seed)
-    lanes = Lanes(examples, config.lanes, config.steps, config.seed)
-    if config.bptt == "full":
-        return Lanes(examples, config.lanes, lanes.lane_steps, config.seed)
-    return lanes
-
-
-def _lanes(examples: list[Example], asked: int | None, most: int, steps: int, task: Task) -> int:
-    """Return how many lanes: as asked, or so many that each has some windows to carry over."""
-    total = sum(map(len, examples))
-    if total == 0:
-        raise DataError("expected training rows, got none; give more data or another --split")
-    if asked is not None:
-        return asked
-    if task.independent:
-        return most
-    return max(1, min(most, total // (_LEAST_WINDOWS_A_LANE * steps)))
-
-
 def _describe(
     tell: Watcher,
     task: Task,
@@ -315,69 +281,12 @@ def _describe(
     tell.say(f"to beat, {figure} on {task.parts[-1]}: {shown}")
 
 
-def _task_name(data: Any, asked: str | None) -> str:
-    if asked is not None:
-        if asked not in NAMES:
-            raise OptionError(f"expected a task among {', '.join(NAMES)}, got {asked!r}")
-        return asked
-    if not _is_path(data):
-        return ForecastTask.name
-    text = os.fspath(data)
-    if text.startswith(DEMO_PREFIX):
-        for demo in describe():
-            if demo.source == text:
-                return demo.task
-        known = ", ".join(demo.source for demo in describe())
-        raise DataError(f"expected a demo among {known}, got {text}")
-    table = Path(text).suffix.lower() in _TABLE_SUFFIXES
-    return ForecastTask.name if table else LanguageTask.name
-
-
-def _is_path(data: Any) -> bool:
-    return isinstance(data, str | os.PathLike)
-
-
-def _device(asked: str) -> torch.device:
-    if asked == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if asked not in ("cpu", "cuda") or (asked == "cuda" and not torch.cuda.is_available()):
-        has = "auto, cpu, cuda" if torch.cuda.is_available() else "auto, cpu (no GPU is visible)"
-        raise OptionError(f"expected a device among {has}, got {asked!r}")
-    return torch.device(asked)
-
-
-def _new_directory(out: str | os.PathLike[str] | None, data: Any, task: str) -> Path:
-    """Return where the run goes; what is there already is never written over."""
-    if out is not None:
-        path = Path(out)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise OptionError(
-                f"expected a new or empty folder for --out, got {path}, which holds something; "
-                "choose another, or go on with an interrupted run by --resume"
-            )
-        return path
-    stem = Path(str(data).removeprefix(DEMO_PREFIX)).stem if _is_path(data) else "frame"
-    base = Path("runs") / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', stem)}-{task}"
-    candidates = [base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 10_000))]
-    return next(path for path in candidates if not path.exists())
-
-
-def _digest(examples: list[Example]) -> str:
-    """Return what tells one set of training data from another."""
+def _digest(task: Task, data: Any) -> str:
+    """Return what tells one set of data, as a task reads it, from another."""
     digest = hashlib.sha256()
-    for example in examples:
-        for part in (example.inputs, example.targets, example.starts):
-            digest.update(part.tobytes())
+    for part in task.parts:
+        for example in task.examples(data, part):
+            digest.update(f"{part} {len(example)} ".encode())
+            for column in (example.inputs, example.targets, example.starts):
+                digest.update(column.tobytes())
     return digest.hexdigest()
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _option_error(error: ValidationError) -> OptionError:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"]) or "the configuration"
-    return OptionError(
-        f"expected {name} that is possible ({first['msg'].lower()}), got {first['input']!r}"
-    )

@@ -1,5 +1,6 @@
 """From a window to a gradient: truncated or full BPTT, recomputation, clipping."""
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -91,25 +92,24 @@ def clip(
         largest: the norm allowed.
 
     Returns:
-        The norm before, and the first parameter whose gradient is not finite, if there is one;
-        the gradients are then left as they are.
+        The norm before, and the first parameter whose gradient has no finite norm, if there is
+        one; the gradients are then left as they are.
     """
-    named = [(name, p) for name, p in parameters if p.grad is not None]
-    norm = nn.utils.get_total_norm([p.grad for _, p in named if p.grad is not None])
-    if not bool(torch.isfinite(norm)):
-        for name, parameter in named:
-            if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
-                return float(norm), name
-        return float(norm), named[0][0]
-    nn.utils.clip_grads_with_norm_([p for _, p in named], largest, norm)
-    return float(norm), None
+    named = [(name, p, p.grad) for name, p in parameters if p.grad is not None]
+    norm = nn.utils.get_total_norm([gradient for _, _, gradient in named])
+    if bool(torch.isfinite(norm)):
+        nn.utils.clip_grads_with_norm_([p for _, p, _ in named], largest, norm)
+        return float(norm), None
+    # Where the sum alone is too large for a number, the largest part of it is to blame.
+    norms = {name: float(gradient.norm()) for name, _, gradient in named}
+    broken = [name for name, each in norms.items() if not math.isfinite(each)]
+    return float(norm), broken[0] if broken else max(norms, key=norms.__getitem__)
 
 
 def finite_lanes(state: State) -> Tensor:
     """Return which lanes of a state hold finite numbers only, (B,) bool."""
-    checks = [
-        torch.isfinite(leaf).flatten(1).all(dim=1)
-        for leaf in states.leaves(state)
-        if leaf.is_floating_point()
-    ]
-    return torch.stack(checks).all(dim=0)
+    leaves = states.leaves(state)
+    finite = torch.ones(states.lanes(state), dtype=torch.bool, device=leaves[0].device)
+    for leaf in leaves:
+        finite &= torch.isfinite(leaf).flatten(1).all(dim=1) if leaf.dim() > 1 else leaf.isfinite()
+    return finite

@@ -44,4 +44,5 @@ def asked_to_stop() -> Iterator[Wish]:
         yield wish
     finally:
         for number, handler in zip(wanted, before, strict=True):
-            signal.signal(number, handler)
+            # None stands for a handler that was not set from Python and can't be put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

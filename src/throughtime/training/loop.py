@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from throughtime import state as states
 from throughtime.data.windows import Buckets, Lanes
-from throughtime.errors import ThroughtimeError
+from throughtime.errors import BundleError, ThroughtimeError
 from throughtime.model import SequenceModel
 from throughtime.state import State
 from throughtime.tasks.task import Task, tensors
@@ -28,6 +28,7 @@ from throughtime.training.schedule import Course
 
 REPORT_EVERY = 10
 MOST_SKIPPED = 50
+SAVE_EVERY_SECONDS = 300.0
 
 
 @dataclass
@@ -38,6 +39,24 @@ class Best:
     step: int = 0
     stale: int = 0
     weights: dict[str, Tensor] | None = None
+
+
+@dataclass
+class Recent:
+    """The loss since the last report, summed over targets."""
+
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, total: float, count: int) -> None:
+        """Note the summed loss of so many targets."""
+        self.total += total
+        self.count += count
+
+    @property
+    def mean(self) -> float:
+        """Loss per target; NaN where there was none."""
+        return self.total / self.count if self.count else math.nan
 
 
 class Loop:
@@ -52,6 +71,7 @@ class Loop:
         directory: the run directory; checkpoint and `metrics.csv` go there.
         watcher: told how it goes.
         origin: kept in each checkpoint, for `fit` to find its data again.
+        clock: returns seconds; only differences count.
     """
 
     def __init__(
@@ -64,6 +84,7 @@ class Loop:
         directory: Path,
         watcher: Watcher,
         origin: dict[str, Any],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.task = task
         self.model = model
@@ -78,42 +99,57 @@ class Loop:
         self.carried: State | None = None
         self.skipped = 0
         self.skipped_in_a_row = 0
-        self.recent = _Recent()
+        self.recent = Recent()
         self.optimiser = _optimiser(model, config)
-        self.targets_per_window = _count_targets(plan) / len(plan)
+        self.device = next(model.parameters()).device
+        self.targets_per_window = sum(map(count_targets, plan.examples)) / len(plan)
         self.resumed_at: int | None = None
-        self.last_validation = math.nan
+        self._clock = clock
+        self._lap_began = 0.0
 
     def run(self, stop: Callable[[], bool]) -> bool:
         """Train until the budget is used, patience is out, or `stop` says so.
 
+        The checkpoint is renewed at each validation, and every few minutes where these are rare.
+
         Returns:
             True when the run is finished; False when it was stopped, with its checkpoint written.
+
+        Raises:
+            ThroughtimeError: when no gradient is finite any more.
         """
         metrics = checkpoint.MetricsFile(self.directory / "metrics.csv", self.resumed_at)
         self.model.train()
-        while not self._finished():
+        self._lap_began = self._clock()
+        saved_at = self.course.seconds
+        finished = self._finished()
+        while not finished:
             if stop():
                 self.save()
                 return False
-            began = time.monotonic()
             norm = self._step()
-            self.course.stepped(time.monotonic() - began)
+            self.course.stepped(self._lap())
             self._tell()
-            due = self.course.validation_due or self._finished()
-            if due:
-                self._validate()
+            due = self.course.validation_due or self.course.finished
+            validation_loss = self._validate() if due else None
             if due or self.course.step % REPORT_EVERY == 0:
-                metrics.add(self._row(norm, validated=due))
-                self.recent = _Recent()
-            if due:
+                metrics.add(self._row(norm, validation_loss))
+                self.recent = Recent()
+            if due or self.course.seconds - saved_at >= SAVE_EVERY_SECONDS:
                 self.save()
+                saved_at = self.course.seconds
+            self.course.spent(self._lap())
+            finished = self._finished()
         if self.best.weights is not None:
             self.model.load_state_dict(self.best.weights)
         return True
 
     def save(self) -> None:
-        """Write a checkpoint from which `restore` goes on."""
+        """Write a checkpoint from which `restore` goes on.
+
+        Raises:
+            BundleError: when it can't be written.
+        """
         checkpoint.save(
             self.directory,
             {
@@ -122,11 +158,7 @@ class Loop:
                 "optimiser": self.optimiser.state_dict(),
                 "carried": None if self.carried is None else states.leaves(self.carried),
                 "random": torch.get_rng_state(),
-                "course": {
-                    name: value
-                    for name, value in vars(self.course).items()
-                    if name not in ("budget", "windows")
-                },
+                "course": self.course.progress_made(),
                 "best": vars(self.best),
                 "skipped": [self.skipped, self.skipped_in_a_row],
                 "recent": vars(self.recent),
@@ -134,22 +166,31 @@ class Loop:
         )
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Go on from a checkpoint that `save` wrote."""
-        self.model.load_state_dict(content["model"])
-        self.optimiser.load_state_dict(content["optimiser"])
-        if content["carried"] is not None:
-            lanes = len(content["carried"][0])
-            device = next(self.model.parameters()).device
-            like = self.model.initial_state(lanes, device=device)
-            kept = iter(content["carried"])
-            self.carried = states.tree_map(lambda leaf: next(kept).to(leaf.device), like)
-        for name, value in content["course"].items():
-            setattr(self.course, name, value)
-        self.best = Best(**content["best"])
-        self.skipped, self.skipped_in_a_row = content["skipped"]
-        self.recent = _Recent(**content["recent"])
+        """Go on from a checkpoint that `save` wrote.
+
+        Raises:
+            BundleError: when it is not one of such a model.
+        """
+        try:
+            self.model.load_state_dict(content["model"])
+            self.optimiser.load_state_dict(content["optimiser"])
+            if content["carried"] is not None:
+                lanes = len(content["carried"][0])
+                like = self.model.initial_state(lanes, device=self.device)
+                kept = iter(content["carried"])
+                self.carried = states.tree_map(lambda leaf: next(kept).to(leaf.device), like)
+            self.course = Course(self.config.budget, len(self.plan), **content["course"])
+            self.best = Best(**content["best"])
+            self.skipped, self.skipped_in_a_row = content["skipped"]
+            self.recent = Recent(**content["recent"])
+            torch.set_rng_state(content["random"])
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError, StopIteration) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise BundleError(
+                f"expected a checkpoint of this version in {self.directory}, got one that does "
+                f"not fit ({reason[:200]}); train again"
+            ) from None
         self.resumed_at = self.course.step
-        torch.set_rng_state(content["random"])
 
     def _finished(self) -> bool:
         patience = self.config.patience
@@ -158,8 +199,7 @@ class Loop:
     def _step(self) -> float:
         """Take one optimiser step on the next window and return the gradient's norm."""
         epoch, cursor = divmod(self.course.step, len(self.plan))
-        device = next(self.model.parameters()).device
-        window = tensors(self.plan.window(epoch, cursor), device)
+        window = tensors(self.plan.window(epoch, cursor), self.device)
         carried = self.carried if self.plan.carries and cursor else None
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * self.course.rate()
@@ -192,29 +232,34 @@ class Loop:
                 f"{culprit}; lower --learning-rate or look for extreme values in the data"
             )
         if self.carried is not None:
-            lanes = states.lanes(self.carried)
-            fresh = self.model.initial_state(lanes, device=next(self.model.parameters()).device)
+            fresh = self.model.initial_state(states.lanes(self.carried), device=self.device)
             self.carried = states.detach(
                 states.where(finite_lanes(self.carried), self.carried, fresh)
             )
 
-    def _validate(self) -> None:
-        began = time.monotonic()
+    def _validate(self) -> float:
+        """Validate, keep the weights if they are the best so far, and return the loss."""
         loss = self.validate()
-        self.best.stale += 1
         better = loss < self.best.loss
         if better:
             weights = {name: value.clone() for name, value in self.model.state_dict().items()}
             self.best = Best(loss, self.course.step, 0, weights)
-        self.last_validation = loss
+        else:
+            self.best.stale += 1
         self.watcher.validated(self.course.step, loss, better)
-        self.course.validated(time.monotonic() - began)
+        self.course.validated(self._lap())
+        return loss
+
+    def _lap(self) -> float:
+        """Return the seconds since the last lap."""
+        began, self._lap_began = self._lap_began, self._clock()
+        return self._lap_began - began
 
     def _tell(self) -> None:
         speed = 1 / self.course.step_seconds if self.course.step_seconds else 0.0
         self.watcher.stepped(self.course.progress, self.course.step, self.recent.mean, speed)
 
-    def _row(self, norm: float, *, validated: bool) -> dict[str, float | int | str]:
+    def _row(self, norm: float, validation_loss: float | None) -> dict[str, float | int | str]:
         return {
             "step": self.course.step,
             "epoch": (self.course.step - 1) // len(self.plan),
@@ -223,24 +268,15 @@ class Loop:
             "loss": self.recent.mean,
             "gradient_norm": norm,
             "skipped": self.skipped,
-            "validation_loss": self.last_validation if validated else "",
+            "validation_loss": "" if validation_loss is None else validation_loss,
         }
 
 
-@dataclass
-class _Recent:
-    """The loss since the last report."""
-
-    total: float = 0.0
-    count: int = 0
-
-    def add(self, total: float, count: int) -> None:
-        self.total += total
-        self.count += count
-
-    @property
-    def mean(self) -> float:
-        return self.total / self.count if self.count else math.nan
+def count_targets(example: Any) -> int:
+    """Return how many targets an example has."""
+    targets = example.targets
+    # NaN is the only number that differs from itself.
+    return int(((targets >= 0) if targets.dtype.kind == "i" else (targets == targets)).sum())
 
 
 def _optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
@@ -252,14 +288,4 @@ def _optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
     ]
     return torch.optim.AdamW(
         groups, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
-    )
-
-
-def _count_targets(plan: Lanes | Buckets) -> int:
-    """Return how many targets an epoch has."""
-    return sum(
-        int((example.targets >= 0).sum())
-        if example.targets.dtype.kind == "i"
-        else int((example.targets == example.targets).sum())
-        for example in plan.examples
     )

@@ -2,14 +2,13 @@
 
 import sys
 import time
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
-class Watcher(Protocol):
-    """Someone who is told how training goes."""
+class Watcher:
+    """Someone who is told how training goes; this one takes no notice."""
 
     def say(self, line: str) -> None:
         """Take a line of text."""
@@ -24,23 +23,7 @@ class Watcher(Protocol):
         """Take the news that training is over."""
 
 
-class Silent:
-    """Watches nothing."""
-
-    def say(self, line: str) -> None:
-        """Say nothing."""
-
-    def stepped(self, progress: float, step: int, loss: float, steps_per_second: float) -> None:
-        """Show nothing."""
-
-    def validated(self, step: int, loss: float, best: bool) -> None:
-        """Show nothing."""
-
-    def ended(self) -> None:
-        """Show nothing."""
-
-
-class Lines:
+class Lines(Watcher):
     """A plain line every few seconds, for logs and pipes."""
 
     every = 5.0
@@ -72,11 +55,8 @@ class Lines:
         """Print the validation loss."""
         self.say(f"step {step}: validation loss {loss:.4f}{', the best so far' if best else ''}")
 
-    def ended(self) -> None:
-        """Print nothing more."""
 
-
-class Bar:
+class Bar(Watcher):
     """A live bar with the time left, the loss and the speed."""
 
     def __init__(self) -> None:
@@ -119,5 +99,5 @@ class Bar:
 def watcher(show: bool = True) -> Watcher:
     """Return the watcher that fits standard error: a bar at a terminal, lines elsewhere."""
     if not show:
-        return Silent()
+        return Watcher()
     return Bar() if sys.stderr.isatty() else Lines()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from throughtime.training.config import Budget
 
 WARM_UP_STEPS = 50
+WARM_UP_SHARE = 0.1
 LAST_RATE = 0.02
 VALIDATIONS = 12
 _VALIDATION_SHARE = 20
@@ -65,11 +66,15 @@ class Course:
         return self.seconds - self.validated_at >= pause
 
     def rate(self) -> float:
-        """Return the factor on the learning rate: a linear warm-up, then half a cosine."""
+        """Return the factor on the learning rate: a linear warm-up, then half a cosine.
+
+        The warm-up lasts 50 steps or a tenth of the budget, whichever is less.
+        """
         total = self.total_steps
-        warm_up = WARM_UP_STEPS if total is None else max(1, min(WARM_UP_STEPS, total // 10))
+        share = self.progress if total is None else (self.step + 1) / total
+        warm = min(1.0, max((self.step + 1) / WARM_UP_STEPS, share / WARM_UP_SHARE))
         cosine = 0.5 * (1 + math.cos(math.pi * self.progress))
-        return min(1.0, (self.step + 1) / warm_up) * (LAST_RATE + (1 - LAST_RATE) * cosine)
+        return warm * (LAST_RATE + (1 - LAST_RATE) * cosine)
 
     def stepped(self, seconds: float) -> None:
         """Note a step that took so long."""
@@ -83,3 +88,12 @@ class Course:
         self.seconds += seconds
         self.validation_seconds = seconds
         self.validated_at = self.seconds if self.total_steps is None else float(self.step)
+
+    def spent(self, seconds: float) -> None:
+        """Note time that went into reports and checkpoints."""
+        self.seconds += seconds
+
+    def progress_made(self) -> dict[str, float | int]:
+        """Return what changes on the way, as keyword arguments for a `Course` that goes on."""
+        fixed = ("budget", "windows")
+        return {name: value for name, value in vars(self).items() if name not in fixed}

@@ -1,0 +1,183 @@
+"""What a training run needs and nobody said: the task, the device, the folder, the lanes.
+
+Each choice is a function of what was said and of the data; an impossible wish is refused here, in
+one line. What the task itself prefers is its `Recipe`.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from throughtime import layers
+from throughtime.data.demos import DEMO_PREFIX, describe
+from throughtime.data.splits import parse_split
+from throughtime.data.windows import Buckets, Example, Lanes
+from throughtime.errors import DataError, OptionError
+from throughtime.layers.registry import LayerSpec
+from throughtime.tasks import NAMES, ForecastTask, LanguageTask
+from throughtime.tasks.task import Task
+from throughtime.training.config import TrainingConfig
+from throughtime.training.loop import count_targets
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
+LEAST_WINDOWS_A_LANE = 4
+RUNS = "runs"
+
+
+def task_name(data: Any, asked: str | None) -> str:
+    """Return the task asked for, or the one that data is for.
+
+    Raises:
+        OptionError: when there is no such task.
+        DataError: when there is no such demo.
+    """
+    if asked is not None:
+        if asked not in NAMES:
+            raise OptionError(f"expected a task among {', '.join(NAMES)}, got {asked!r}")
+        return asked
+    if not is_path(data):
+        return ForecastTask.name
+    text = os.fspath(data)
+    if text.startswith(DEMO_PREFIX):
+        for demo in describe():
+            if demo.source == text:
+                return demo.task
+        known = ", ".join(demo.source for demo in describe())
+        raise DataError(f"expected a demo among {known}, got {text}")
+    table = Path(text).suffix.lower() in TABLE_SUFFIXES
+    return ForecastTask.name if table else LanguageTask.name
+
+
+def is_path(data: Any) -> bool:
+    """Whether data is named by a path or a demo's name, and no frame."""
+    return isinstance(data, str | os.PathLike)
+
+
+def fractions(split: str | None, task: str) -> dict[str, Any]:
+    """Return the shares of the parts as an option of the task; nothing where nobody said.
+
+    Raises:
+        OptionError: when they are none, or not as many as the task has parts.
+    """
+    if split is None:
+        return {}
+    parts = ForecastTask.parts if task == ForecastTask.name else LanguageTask.parts
+    found = parse_split(split)
+    if len(found) != len(parts):
+        raise OptionError(f"expected a split into {' / '.join(parts)} for {task}, got {split!r}")
+    return {"fractions": found}
+
+
+def device(asked: str) -> torch.device:
+    """Return the device asked for; the GPU, where there is one, for "auto".
+
+    Raises:
+        OptionError: when there is no such device.
+    """
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if asked not in ("cpu", "cuda") or (asked == "cuda" and not torch.cuda.is_available()):
+        has = "auto, cpu, cuda" if torch.cuda.is_available() else "auto, cpu (no GPU is visible)"
+        raise OptionError(f"expected a device among {has}, got {asked!r}")
+    return torch.device(asked)
+
+
+def layer(asked: str, dropout: float) -> LayerSpec:
+    """Return the layer asked for.
+
+    Raises:
+        OptionError: when there is none, or no place in it for dropout.
+    """
+    spec = layers.parse(asked)
+    if dropout and spec.depth == 1:
+        raise OptionError(
+            f"expected two layers or more with dropout, which goes between them, got {spec} and "
+            f"dropout {dropout}; take {spec.name}:{spec.hidden_size}x2 or leave dropout out"
+        )
+    return spec
+
+
+def lanes(examples: Sequence[Example], asked: int | None, most: int, steps: int, task: Task) -> int:
+    """Return how many lanes: as asked, or so many that each has some windows to carry over.
+
+    Args:
+        examples: the training data.
+        asked: lanes asked for.
+        most: lanes that the task prefers.
+        steps: T of a window.
+        task: whose examples these are.
+
+    Raises:
+        DataError: when there is nothing to learn from.
+    """
+    if not sum(map(count_targets, examples)):
+        rows = sum(map(len, examples))
+        raise DataError(
+            f"expected training rows with a value to learn, got none in {rows} rows; give more "
+            "data or another --split"
+        )
+    if asked is not None:
+        return asked
+    if task.independent:
+        return most
+    total = sum(map(len, examples))
+    return max(1, min(most, total // (LEAST_WINDOWS_A_LANE * max(steps, 1))))
+
+
+def plan(task: Task, examples: list[Example], config: TrainingConfig) -> Lanes | Buckets:
+    """Return the windows: batches of independent sequences, or lanes with carried state."""
+    if task.independent:
+        return Buckets(examples, config.lanes, config.seed)
+    found = Lanes(examples, config.lanes, config.steps, config.seed)
+    if config.bptt == "full":
+        return Lanes(examples, config.lanes, found.lane_steps, config.seed)
+    return found
+
+
+def new_directory(out: str | os.PathLike[str] | None, data: Any, task: str) -> Path:
+    """Return where the run goes; what is there already is never written over.
+
+    Raises:
+        OptionError: when the folder asked for holds something.
+    """
+    if out is not None:
+        path = Path(out)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise OptionError(
+                f"expected a new or empty folder for --out, got {path}, which holds something; "
+                "choose another, or go on with an interrupted run by --resume"
+            )
+        return path
+    stem = Path(str(data).removeprefix(DEMO_PREFIX)).stem if is_path(data) else "frame"
+    base = Path(RUNS) / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', stem)}-{task}"
+    candidates = [base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 10_000))]
+    return next(path for path in candidates if not path.exists())
+
+
+def make_directory(path: Path) -> None:
+    """Make the run directory.
+
+    Raises:
+        OptionError: when that can't be done.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(
+            f"expected a folder that can be made for --out, got {path} ({error.strerror}); "
+            "choose another"
+        ) from None
+
+
+def option_error(error: ValidationError) -> OptionError:
+    """Return the error that says, in one line, which option is not possible."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"]) or "the configuration"
+    return OptionError(
+        f"expected {name} that is possible ({first['msg'].lower()}), got {first['input']!r}"
+    )
