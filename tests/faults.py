@@ -108,7 +108,7 @@ FAULTS = (
     Fault(
         "packed_from_zeros", (1, 2, 3), forward.PackedFromZeros, "with lengths, forgets the state"
     ),
-    Fault("root_of_padding", 3, corners.RootOfPadding, "x's gradient is NaN in the padding"),
+    Fault("root_of_padding", 3, corners.RootOfPadding, "any padding: NaN weight gradients"),
     Fault("lengths_dropped", (3, 4), corners.LengthsDroppedBesideResets, "only beside resets"),
     Fault("mask_cached", (3, 6), corners.MaskCachedByShape, "the last call's lengths count"),
     # Law 4: only resets show these.
@@ -177,7 +177,6 @@ FAULTS = (
     Fault("clock_in_float", 8, update.ClockInFloat, "float32 can't count seconds since 1970"),
     Fault("moving_variance", 8, update.MovingVariance, "a difference of squares near 10 000"),
     Fault("root_of_zero", (1, 8), update.RootOfZero, "the start's gradient is not a number"),
-    Fault("root_of_start", (1, 8), corners.RootOfStart, "the same, by another way"),
     Fault(
         "softplus_by_hand", 8, corners.SoftplusByHand, "infinite in float32 at inputs of hundreds"
     ),

@@ -140,23 +140,16 @@ class SingleLaneShortcut(Elman):
 
 
 class RootOfPadding(Elman):
-    """Normalises its input by a norm whose gradient at the zeros of the padding is NaN."""
-
-    def update(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        norm = x.square().sum(-1, keepdim=True).sqrt()
-        return super().update(x / (norm + 1e-6), state)
-
-
-class RootOfStart(Elman):
-    """Feeds back the length of its state: the learned start is zero, and so has a NaN gradient."""
+    """Normalises a projection without bias: zero in the padding, where a root has no gradient."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.start = nn.Parameter(torch.zeros(4))
+        self.input = nn.Linear(3, 4, bias=False)
 
     def update(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        length = state.square().sum(-1, keepdim=True).sqrt()
-        state = torch.tanh(self.input(x) + length)
+        driven = self.input(x)
+        norm = driven.square().sum(-1, keepdim=True).sqrt()
+        state = torch.tanh(driven / (norm + 1e-6) + self.hidden(state))
         return state, state
 
 

@@ -115,7 +115,9 @@ DATA = [
         ("UTF-8", "0xf6"),
         put("bad.txt", ("größe\n" * 99).encode("latin-1")),
     ),
-    Row("table options, text", f"train good.txt --target y {TRAIN}", 2, ("options of text",)),
+    Row("table options, text", f"train good.txt --target y {TRAIN}", 2, ("target", "language")),
+    Row("horizon, text", f"train good.txt --horizon 3 {TRAIN}", 2, ("horizon", "language")),
+    Row("mode, table", f"train good.csv --mode bytes {TRAIN}", 2, ("mode", "forecast")),
 ]
 
 OPTIONS = [
@@ -138,8 +140,8 @@ OPTIONS = [
     Row("horizon text", f"train good.csv --horizon x {TRAIN}", 2, ("--horizon", "'x'")),
     Row("split", f"train good.csv --split 50/20 {TRAIN}", 2, ("sum to 100", "'50/20'")),
     Row("split parts", f"train good.csv --split 90/10 {TRAIN}", 2, ("test", "'90/10'")),
-    Row("rate", f"train good.csv --learning-rate -1 {TRAIN}", 2, ("learning_rate", "-1")),
-    Row("rate nan", f"train good.csv --learning-rate nan {TRAIN}", 2, ("learning_rate", "nan")),
+    Row("rate", f"train good.csv --learning-rate -1 {TRAIN}", 2, ("learning-rate", "-1")),
+    Row("rate nan", f"train good.csv --learning-rate nan {TRAIN}", 2, ("learning-rate", "nan")),
     Row("season", f"train good.csv --season 0 {TRAIN}", 2, ("season", "came 0")),
     Row("gap", f"train good.csv --max-gap -1 {TRAIN}", 2, ("gap", "-1")),
     Row("step", f"train good.csv --step often {TRAIN}", 2, ("step", "'often'")),

@@ -36,6 +36,7 @@ _READING = (
 )
 """Options that say how a table is read; what is not given is guessed, and the guess printed."""
 
+_OF_ONE_TASK = ("horizon", "head", "mode", "embedding")
 _WITH_RESUME = ("resume", "data", "json")
 
 
@@ -227,11 +228,7 @@ def train(
                 seed=seed,
                 device=device,
                 split=split,
-                horizon=horizon,
-                head=head,
-                mode=mode,
                 reading=_reading(given),
-                embedding=embedding,
                 dropout=dropout,
                 memory=memory,
                 lanes=lanes,
@@ -242,6 +239,7 @@ def train(
                 weight_decay=weight_decay,
                 clip=clip,
                 patience=patience,
+                **{name: given[name] for name in _OF_ONE_TASK if name in given},
             )
     except Interrupted as stopped:
         raise Stopped(str(stopped)) from None

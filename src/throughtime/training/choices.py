@@ -6,7 +6,7 @@ one line. What the task itself prefers is its `Recipe`.
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,22 @@ def fractions(split: str | None, task: str) -> dict[str, Any]:
     if len(found) != len(parts):
         raise OptionError(f"expected a split into {' / '.join(parts)} for {task}, got {split!r}")
     return {"fractions": found}
+
+
+def said(**options: Any) -> dict[str, Any]:
+    """Return the options that somebody gave."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def refuse(options: Mapping[str, Any], task: str) -> None:
+    """Refuse options of the other task, rather than leave them without effect.
+
+    Raises:
+        OptionError: when there are any.
+    """
+    if options:
+        names = ", ".join(option.replace("_", "-") for option in options)
+        raise OptionError(f"expected options of {task}, got {names}: leave out what has no effect")
 
 
 def device(asked: str) -> torch.device:
@@ -177,7 +193,7 @@ def make_directory(path: Path) -> None:
 def option_error(error: ValidationError) -> OptionError:
     """Return the error that says, in one line, which option is not possible."""
     first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"]) or "the configuration"
-    return OptionError(
-        f"expected {name} that is possible ({first['msg'].lower()}), got {first['input']!r}"
-    )
+    name = str(first["loc"][0]) if first["loc"] else "the configuration"
+    option = {"steps": "window"}.get(name, name).replace("_", "-")
+    allowed = first["msg"][:1].lower() + first["msg"][1:]
+    return OptionError(f"expected {option} in its range, got {first['input']!r}: {allowed}")

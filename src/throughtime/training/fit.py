@@ -40,11 +40,11 @@ def fit(
     seed: int = 0,
     device: str = "auto",
     split: str | None = None,
-    horizon: int = 1,
-    head: Head = "quantile",
-    mode: Mode = "characters",
+    horizon: int | None = None,
+    head: Head | None = None,
+    mode: Mode | None = None,
     reading: Mapping[str, Any] | None = None,
-    embedding: int = 128,
+    embedding: int | None = None,
     dropout: float = 0.0,
     memory: int | None = None,
     lanes: int | None = None,
@@ -68,11 +68,11 @@ def fit(
         seed: of everything random.
         device: "auto", "cpu", "cuda".
         split: shares such as "70/15/15" (tables) or "90/10" (text), in time order.
-        horizon: h, steps ahead, for forecasts.
-        head: "quantile" or "gaussian", for forecasts.
-        mode: "characters" or "bytes", for text.
+        horizon: h, steps ahead, for forecasts; 1 when None.
+        head: "quantile" (when None) or "gaussian", for forecasts.
+        mode: "characters" (when None) or "bytes", for text.
         reading: options of `throughtime.data.read_table`, for tables.
-        embedding: size of a symbol's vector, for text.
+        embedding: size of a symbol's vector, for text; 128 when None.
         dropout: share dropped between layers.
         memory: steps that the gates should remember from the start (chrono initialisation).
         lanes: B; as many as the data fills, up to the task's choice, when None.
@@ -107,21 +107,18 @@ def fit(
     directory = choices.new_directory(out, data, name)
     if chunks > 1 and bptt != "full":
         raise OptionError(f"expected bptt='full' with chunks, got {bptt!r} and {chunks} chunks")
+    for_tables = choices.said(horizon=horizon, head=head)
+    for_text, sizes = choices.said(mode=mode), choices.said(embedding=embedding)
     fitted: Task
     try:
         if name == ForecastTask.name:
-            table = read_table(data, **(reading or {}))
-            fitted = ForecastTask.fit(table, ForecastOptions(horizon=horizon, head=head, **given))
-            read: Any = table
-            sizes = {}
+            choices.refuse({**for_text, **sizes}, name)
+            read: Any = read_table(data, **(reading or {}))
+            fitted = ForecastTask.fit(read, ForecastOptions(**for_tables, **given))
         else:
-            if reading:
-                raise OptionError(
-                    f"expected options of text, got {', '.join(reading)}: they are for tables"
-                )
-            read = read_text(data, mode=mode)
-            fitted = LanguageTask.fit(read, LanguageOptions(mode=mode, **given))
-            sizes = {"embedding": embedding}
+            choices.refuse({**for_tables, **(reading or {})}, name)
+            read = read_text(data, **for_text)
+            fitted = LanguageTask.fit(read, LanguageOptions(**for_text, **given))
         recipe = fitted.recipe
         steps = recipe.steps if window is None else window
         examples = fitted.examples(read, "train")
