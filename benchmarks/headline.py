@@ -51,8 +51,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="exit with 1 when a bar is missed")
     asked = parser.parse_args()
     if not DATA.exists():
-        print(f"skipped: no data in {DATA.name}/ beside the checkout")
-        return 0
+        print("expected ../shared/data beside the checkout, got none; nothing was measured")
+        return 1
     results: dict[str, Any] = {
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,

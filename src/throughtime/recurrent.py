@@ -8,6 +8,7 @@ streaming follow from those two. The laws behind it are checked by `throughtime.
 from typing import Any, ClassVar
 
 import torch
+import torch.utils._pytree as pytree
 from torch import Tensor, nn
 
 from throughtime import kernels
@@ -172,7 +173,7 @@ class Recurrent(nn.Module):
             if reset.dtype != torch.bool or reset.shape != x.shape[:1]:
                 raise ShapeError(
                     f"expected reset as (B,) bool with B = {x.shape[0]}, "
-                    f"got {tuple(reset.shape)} {reset.dtype}"
+                    f"got {tuple(reset.shape)} {reset.dtype}; True starts a lane afresh"
                 )
             state = states.where(reset.to(x.device), self.restart(state), state)
         y, after = self.update(x, state)
@@ -217,7 +218,8 @@ class Recurrent(nn.Module):
             least, most = int(lengths.min()), int(lengths.max())
             if least < 0 or most > x.shape[1]:
                 raise ShapeError(
-                    f"expected lengths between 0 and T = {x.shape[1]}, got {least} to {most}"
+                    f"expected lengths between 0 and T = {x.shape[1]}, got {least} to {most}; "
+                    "lengths count the steps of x that are there"
                 )
         return lengths.to(x.device)
 
@@ -225,16 +227,16 @@ class Recurrent(nn.Module):
         if resets.dtype != torch.bool or resets.shape != x.shape[:2]:
             raise ShapeError(
                 f"expected resets as (B, T) bool = {tuple(x.shape[:2])}, "
-                f"got {tuple(resets.shape)} {resets.dtype}"
+                f"got {tuple(resets.shape)} {resets.dtype}; True at t starts step t afresh"
             )
         return resets.to(x.device)
 
     def _check_state(self, state: State, x: Tensor) -> None:
         batch_size = x.shape[0]
-        leaves = states.leaves(state)
+        leaves: list[Any] = pytree.tree_leaves(state)
         if all(isinstance(leaf, Tensor) and leaf.dim() for leaf in leaves):
             if all(leaf.shape[0] == batch_size for leaf in leaves):
-                self._check_state_class(state)
+                self._check_kind_of_state(state)
                 return
             got = sorted({leaf.shape[0] for leaf in leaves})
             raise StateError(
@@ -246,8 +248,8 @@ class Recurrent(nn.Module):
             f"got {type(state).__name__} with leaves {[type(leaf).__name__ for leaf in leaves]}"
         )
 
-    def _check_state_class(self, state: State) -> None:
-        """Refuse the state of another layer; a layer with a state class of its own names it."""
+    def _check_kind_of_state(self, state: State) -> None:
+        """Refuse the state of another layer; a layer that knows more of its own says more."""
         wanted = self.state_class
         if wanted is not None and not isinstance(state, wanted):
             raise StateError(
@@ -278,6 +280,8 @@ class LinearRecurrent(Recurrent):
             raise ShapeError(f"expected state_size of 1 or more, got {state_size}")
         self.state_size = state_size
 
+    state_class = Tensor
+
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return a and b, (..., N) each, from x (..., F). Written by the layer's author."""
         raise TypeError(f"{type(self).__name__} must define coefficients(x)")
@@ -303,3 +307,11 @@ class LinearRecurrent(Recurrent):
         a, b = self.coefficients(x)
         h = a.to(state.dtype) * state + b.to(state.dtype)
         return self.read_out(h, x), h
+
+    def _check_kind_of_state(self, state: State) -> None:
+        super()._check_kind_of_state(state)
+        if isinstance(state, Tensor) and state.shape[1:] != (self.state_size,):
+            raise StateError(
+                f"expected a state (B, N) with N = {self.state_size} in {type(self).__name__}, "
+                f"got {tuple(state.shape)}; make states with initial_state(B)"
+            )

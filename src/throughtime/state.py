@@ -47,7 +47,8 @@ class Leaf(NamedTuple):
 def register(cls: N) -> N:
     """Register a NamedTuple as a state class, so that an exported `step` can be saved.
 
-    `torch.export.save` needs a name for each container in a graph's signature. Use it as a
+    `torch.export.save` needs a name for each container in a graph's signature, and `load` takes
+    the examples that are saved with it only when their classes are known to be safe. Use it as a
     decorator on the state class of your own layer.
 
     Args:
@@ -64,6 +65,7 @@ def register(cls: N) -> N:
     """
     name = f"{cls.__module__}.{cls.__qualname__}"
     pytree._register_namedtuple(cls, serialized_type_name=name)
+    torch.serialization.add_safe_globals([cls])
     return cls
 
 
@@ -93,13 +95,14 @@ def spec(state: State) -> tuple[Leaf, ...]:
 
 def lanes(state: State) -> int:
     """Return the number of lanes B, or raise `StateError` when the leaves disagree."""
-    sizes = {leaf.shape[0] if leaf.dim() else -1 for leaf in leaves(state)}
-    if len(sizes) != 1 or -1 in sizes:
-        raise StateError(
-            "expected every leaf of a state to be (B, ...) with one B, got "
-            f"{[tuple(leaf.shape) for leaf in leaves(state)]}; make states with initial_state(B)"
-        )
-    return sizes.pop()
+    shapes = [leaf.shape for leaf in leaves(state)]
+    # Compared one by one: while a step is exported with any B, its size can't be in a set.
+    if shapes and all(shapes) and all(shape[0] == shapes[0][0] for shape in shapes):
+        return shapes[0][0]
+    raise StateError(
+        "expected every leaf of a state to be (B, ...) with one B, got "
+        f"{[tuple(shape) for shape in shapes]}; make states with initial_state(B)"
+    )
 
 
 def detach(state: S) -> S:
@@ -212,7 +215,10 @@ def load(path: str | os.PathLike[str], *, like: S, fingerprint: str) -> S:
         raise BundleError(f"expected a state of {expected}, got {got} in {path}")
     structure = pytree.tree_structure(like)
     state: S = pytree.tree_unflatten([tensors[leaf.name] for leaf in expected], structure)
-    lanes(state)
+    try:
+        lanes(state)
+    except StateError as error:
+        raise BundleError(f"{error} ({path})") from None
     return state
 
 
@@ -246,6 +252,8 @@ def _read_regular_file(path: Path, shown: str) -> bytes:
                 "it is not what throughtime writes"
             )
         return path.read_bytes()
+    except BundleError:
+        raise
     except FileNotFoundError:
         raise BundleError(f"expected a file at {shown}, got nothing there") from None
     except MemoryError:

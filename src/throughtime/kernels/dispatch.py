@@ -68,10 +68,11 @@ def explain(layer: Recurrence) -> str:
 
 
 def _reason_against_fused(lengths: Tensor | None, resets: Tensor | None, x: Tensor) -> str | None:
-    if _wanted.get() == "reference":
-        return "asked for"
+    # Before the wish is read, because a compiler can't trace a context variable.
     if torch.compiler.is_compiling():
         return "a traced graph must not depend on where the cuts are"
+    if _wanted.get() == "reference":
+        return "asked for"
     if _wanted.get() == "torch" or (lengths is None and resets is None):
         return None
     # Below two steps a cut, the gathers cost more than the fused kernel saves.

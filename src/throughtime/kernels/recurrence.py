@@ -8,7 +8,6 @@ from throughtime.state import State
 
 
 @runtime_checkable
-@runtime_checkable
 class Recurrence(Protocol):
     """What a kernel needs to know of a layer."""
 

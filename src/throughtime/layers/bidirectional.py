@@ -96,6 +96,11 @@ class Bidirectional(Recurrent):
         """What each direction would run on, and why."""
         return "; ".join({self.forward_layer.backend: 0, self.backward_layer.backend: 0})
 
+    def _check_kind_of_state(self, state: State) -> None:
+        super()._check_kind_of_state(state)
+        self.forward_layer._check_kind_of_state(state.forward)
+        self.backward_layer._check_kind_of_state(state.backward)
+
     def _refuse_carried(self, state: BidirectionalState) -> None:
         if torch.compiler.is_compiling():
             return

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from throughtime.errors import OptionError
+from throughtime.errors import OptionError, StateError
 from throughtime.recurrent import Recurrent
 from throughtime.state import State
 
@@ -118,6 +118,16 @@ class Classic(Recurrent):
             True,
         )
         return (y, *(new.squeeze(0) for new in end))
+
+    def _check_kind_of_state(self, state: State) -> None:
+        super()._check_kind_of_state(state)
+        for leaf in state:
+            if leaf.shape[1:] != (self.hidden_size,):
+                raise StateError(
+                    f"expected a state of (B, H) with H = {self.hidden_size} in "
+                    f"{type(self).__name__}, got {tuple(leaf.shape)}; "
+                    "make states with initial_state(B)"
+                )
 
     def _state_fields(self) -> tuple[str, ...]:
         assert self.state_class is not None

@@ -94,7 +94,7 @@ def dropout(x: Tensor, noise: Noise, rate: float, salt: int) -> Tensor:
     """
     bits = _mix_short(_mix_long(noise, salt)[..., None] ^ _units(x.shape[-1], x.device))
     # The hash is uniform over int32: compare with the quantile below which a share `rate` lies.
-    threshold = round(rate * 2**32) - 2**31
+    threshold = min(round(rate * 2**32), 2**32 - 1) - 2**31
     return x * (bits >= threshold).to(x.dtype) * (1 / (1 - rate))
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from throughtime.errors import OptionError, ShapeError
+from throughtime.errors import OptionError, ShapeError, StateError
 from throughtime.layers import noise as noises
 from throughtime.recurrent import Recurrent
 from throughtime.state import State
@@ -124,6 +124,23 @@ class Stack(Recurrent):
     def backend(self) -> str:
         """What each layer would run on, and why."""
         return "; ".join(dict.fromkeys(layer.backend for layer in self._each()))
+
+    def _check_kind_of_state(self, state: State) -> None:
+        wanted = len(self.layers) + bool(self.dropout)
+        if not isinstance(state, tuple) or len(state) != wanted:
+            size = f" of {len(state)}" if isinstance(state, tuple) else ""
+            noise = " and the noise of its dropout" if self.dropout else ""
+            raise StateError(
+                f"expected a tuple of {wanted} in Stack, a state for each layer{noise}, got "
+                f"{type(state).__name__}{size}; make states with initial_state(B)"
+            )
+        for layer, part in zip(self._each(), state, strict=False):
+            layer._check_kind_of_state(part)
+        if self.dropout and not isinstance(state[-1], noises.Noise):
+            raise StateError(
+                f"expected a Noise as the last part of a Stack's state with dropout, got "
+                f"{type(state[-1]).__name__}; make states with initial_state(B)"
+            )
 
     def _each(self) -> list[Recurrent]:
         return list(self.layers)  # type: ignore[arg-type]

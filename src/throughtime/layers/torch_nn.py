@@ -16,7 +16,7 @@ from throughtime.layers.stack import Stack
 from throughtime.recurrent import Recurrent
 
 
-def from_torch(module: nn.RNNBase) -> Recurrent:
+def from_torch(module: nn.Module) -> Recurrent:
     """Make the layer that computes what an `nn.RNN`, `nn.LSTM` or `nn.GRU` computes.
 
     Args:

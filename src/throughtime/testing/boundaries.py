@@ -67,10 +67,12 @@ def check_common_length(run: Runner, x: Tensor, state: State) -> None:
 
 def check_hold(run: Runner, x: Tensor, state: State, lengths: Tensor) -> None:
     """Law 3: with a length for each lane, forward equals the specification."""
-    got = run.measure(3, whole, x, state, lengths)
     wanted = run.measure(3, oracle(run), x, state, lengths)
     when = "of forward with lengths, held against the specification,"
+    got = run.measure(3, whole, x, state, lengths)
     run.same(3, got, wanted, when, HOLD, gradient_mend=f"{HOLD}; {MASK}")
+    got = run.measure(3, whole, x, state, lengths, gradients_of="nothing")
+    run.same(3, got, wanted, f"under no_grad {when}", HOLD)
 
 
 def check_restart(run: Runner, lanes: int) -> None:
@@ -201,11 +203,10 @@ def _reset_at(run: Runner, x: Tensor, state: State, at: int) -> None:
         ledger.close(4, subject, got[name], gradient, limit.gradients, mend, gradient=True)
 
     for fill in (1e30, torch.nan):
-        with torch.no_grad():
-            past = torch.cat([torch.full_like(x[:, :at], fill), x[:, at:]], dim=1)
-            if run.layer.streamable:
-                state = states.tree_map(lambda leaf, fill=fill: _full(leaf, fill), state)
-            other_y, other_end = run.forward_garbage(4, past, state, None, resets)
+        past = torch.cat([torch.full_like(x[:, :at], fill), x[:, at:]], dim=1)
+        if run.layer.streamable:
+            state = states.tree_map(lambda leaf, fill=fill: _full(leaf, fill), state)
+        other_y, other_end = run.forward_garbage(4, past, state, None, resets)
         subject = f"the output after {when}, with {fill:g} before it,"
         ledger.close(
             4, subject, other_y[:, at:], y[:, at:], limit.values, AFRESH, axes=("lane", "step")
@@ -233,6 +234,8 @@ def check_reset(
     given = "resets" if lengths is None else "lengths and resets"
     when = f"of forward with {given}, held against the specification,"
     run.same(4, got, wanted, when, AFRESH, gradient_mend=f"{AFRESH}; {TO_INITIAL}")
+    got = run.measure(4, whole, x, state, lengths, resets, gradients_of="nothing")
+    run.same(4, got, wanted, f"under no_grad {when}", AFRESH)
 
 
 def _full(leaf: Tensor, fill: float) -> Tensor:

@@ -131,6 +131,7 @@ class _Check:
         self.layer.train()
         numbers.check_precision(*case, self.lengths[1], self.resets[0])
         numbers.check_long_precision(*case, LONG)
+        numbers.check_extremes(*case, self.resets[0].shape)
         numbers.check_autocast(*case, self.lengths[1], self.resets[0])
         if self.layer.streamable:
             with parameters_in(self.layer, torch.float32):

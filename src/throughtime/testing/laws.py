@@ -11,9 +11,10 @@ from throughtime.errors import ThroughtimeError
 from throughtime.state import State
 from throughtime.testing.cases import some_times
 from throughtime.testing.runs import Run, Runner, axes_of, widened
-from throughtime.testing.specification import cut, fold, oracle, whole
+from throughtime.testing.specification import cut, fold, oracle, ways, whole
 
 SPECIFICATION = "forward must compute what step computes, step by step"
+FAST = f"{SPECIFICATION}, whether or not gradients are wanted"
 UNBROKEN = f"{SPECIFICATION}, with its graph: no detach, no .data, no rewriting of gradients"
 CARRY = "forward must go on from the state it is given, and return the state after its last step"
 CUT = "a state must be carried with its graph; detach is the caller's choice"
@@ -51,6 +52,11 @@ def check_step(run: Runner, lanes: int, steps: int) -> None:
         got = run.measure(2, cut(cuts), x, state)
         run.same(2, got, wanted, _when_cut(cuts), CARRY, gradient_mend=CUT)
     run.same(1, run.measure(1, whole, x, state), wanted, when, SPECIFICATION)
+    for name, way in ways(run):
+        got = run.measure(1, way, x, state, gradients_of="nothing")
+        run.same(
+            1, got, wanted, f"of {name} under no_grad, held against step with gradients,", FAST
+        )
 
 
 def check_long(run: Runner, lengths: Tensor, resets: Tensor) -> None:
@@ -184,9 +190,8 @@ def check_causality(run: Runner, lanes: int, steps: int) -> None:
     mend = "an output must depend on its own and earlier steps only; look for flips, shifts, "
     mend += "normalisation over time and paddings of a convolution"
     for t in range(steps - 1):
-        with torch.no_grad():
-            later = torch.cat([x[:, : t + 1], run.sequences(lanes, steps - t - 1)], dim=1)
-            changed, _ = run.forward(7, later, state)
+        later = torch.cat([x[:, : t + 1], run.sequences(lanes, steps - t - 1)], dim=1)
+        changed, _ = run.forward(7, later, state)
         run.ledger.close(
             7,
             f"the output up to step {t}, with other inputs after it, {run.mode}",

@@ -116,6 +116,28 @@ def check_long_precision(layer: Recurrent, fine: Runner, single: Runner, steps: 
         single.same(8, got, wanted, when, mend, tolerance=limit)
 
 
+def check_extremes(layer: Recurrent, fine: Runner, single: Runner, sizes: torch.Size) -> None:
+    """With zeros and with large inputs, what is finite in float64 is finite in float32."""
+    mend = "look for exp, log and roots: use softplus, logsigmoid, log1p and their like"
+    for scale, name in ((0.0, "zeros"), (100.0, "inputs of about 100")):
+        x, state, wanted = _reference(layer, fine, sizes, scale=scale)
+        with parameters_in(layer, torch.float32):
+            x, state = x.float(), _like(state, single.initial(len(x)))
+            for way_name, way in ways(single):
+                got = single.measure(8, way, x, state)
+                pairs = {"output": (got.y, wanted.y)}
+                pairs |= {
+                    f"gradient of {target}": (got.gradients[target], gradient)
+                    for target, gradient in wanted.gradients.items()
+                }
+                for what, (a, b) in pairs.items():
+                    lost = b.isfinite() & ~a.isfinite()
+                    finding = (
+                        f"the {what} of {way_name} in float32, on {name}, is not finite; {mend}"
+                    )
+                    single.ledger.require(8, not bool(lost.any()), finding)
+
+
 def check_autocast(
     layer: Recurrent, fine: Runner, single: Runner, lengths: Tensor, resets: Tensor
 ) -> None:
@@ -229,10 +251,12 @@ def _reference(
     sizes: torch.Size,
     lengths: Tensor | None = None,
     resets: Tensor | None = None,
+    *,
+    scale: float = 1.0,
 ) -> tuple[Tensor, State, Run]:
     """Return x, a state that float32 can hold, and what the specification makes of them."""
     with parameters_in(layer, fine.dtype):
-        x, state = fine.sequences(*sizes), fine.reached(sizes[0])
+        x, state = scale * fine.sequences(*sizes), fine.reached(sizes[0])
         state = states.tree_map(
             lambda leaf: leaf.float().to(leaf.dtype) if leaf.is_floating_point() else leaf, state
         )

@@ -1,0 +1,117 @@
+"""Exports, saves, loads and compiles each layer; `test_export` runs this file as a program.
+
+It is a program of its own because neither tracer goes through the type checks that the tests put
+around every function. It prints a line for each layer that came out right.
+"""
+
+import io
+import sys
+import warnings
+
+import torch
+from torch import nn
+
+from throughtime import state as states
+from throughtime.layers import GRU, LSTM, RNN, Bidirectional, Stack
+
+STREAMABLE = {
+    "rnn": lambda: RNN(3, 4),
+    "lstm": lambda: LSTM(3, 4),
+    "gru": lambda: GRU(3, 4, learned_initial_state=True),
+    "stack": lambda: Stack([GRU(3, 4), LSTM(4, 4)], dropout=0.3, residual=True, norm=True),
+}
+
+
+class Step(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x, state, reset):
+        return self.layer.step(x, state, reset=reset)
+
+
+def reached(layer, lanes):
+    """Return a state after one step, and arguments for the next."""
+    with torch.no_grad():
+        _, state = layer.step(torch.randn(lanes, 3), layer.initial_state(lanes))
+    return torch.randn(lanes, 3), states.detach(state), torch.rand(lanes) < 0.5
+
+
+def same(got, wanted):
+    """Demand equal outputs and states of one tree."""
+    assert torch.allclose(got[0], wanted[0], atol=1e-6)
+    assert type(got[1]) is type(wanted[1])
+    assert states.spec(got[1]) == states.spec(wanted[1])
+    for a, b in zip(states.leaves(got[1]), states.leaves(wanted[1]), strict=True):
+        assert torch.allclose(a.double(), b.double(), atol=1e-6)
+
+
+def export(name, layer):
+    """Export `step`, save and load it, and run it at other batch sizes."""
+    lanes = torch.export.Dim("lanes", min=1)
+    example = reached(layer, 2)
+    free = (
+        {0: lanes},
+        states.tree_map(lambda _: {0: lanes}, example[1]),
+        {0: lanes},
+    )
+    program = torch.export.export(Step(layer), example, dynamic_shapes=free)
+    own = {"gru", "lstm", "rnn_tanh", "rnn_relu"}
+    calls = {
+        str(node.target).split(".")[1] for node in program.graph.nodes if "." in str(node.target)
+    }
+    assert not calls & own, "the reference maths is traced, never a kernel"
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    loaded = torch.export.load(file).module()
+    for count in (1, 2, 5):
+        arguments = reached(layer, count)
+        same(loaded(*arguments), layer.step(*arguments[:2], reset=arguments[2]))
+    print("exported", name, "training" if layer.training else "evaluating")
+
+
+class Whole(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.head = layer, nn.Linear(layer.output_size, 2)
+
+    def forward(self, x, state, lengths, resets):
+        y, end = self.layer(x, state, lengths=lengths, resets=resets)
+        return self.head(y), end
+
+
+def compiled(name, layer):
+    """Compile `forward` as one graph, and compare numbers and gradients."""
+    model = Whole(layer)
+    fast = torch.compile(model, backend="eager", fullgraph=True)
+    resets = torch.tensor([[False, True, False, False], [True, False, False, True]])
+    state = states.detach(layer.initial_state(2))
+    arguments = (torch.randn(2, 4, 3), state, torch.tensor([4, 2]), resets)
+    got, wanted = fast(*arguments), model(*arguments)
+    same(got, wanted)
+    slopes = [
+        torch.autograd.grad(y.sum(), list(model.parameters()), allow_unused=True)
+        for y, _ in (got, wanted)
+    ]
+    for a, b in zip(*slopes, strict=True):
+        assert (a is None) == (b is None)
+        assert a is None or torch.allclose(a, b, atol=1e-5)
+    print("compiled", name)
+
+
+def main():
+    warnings.simplefilter("error")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    for name, make in STREAMABLE.items():
+        layer = make()
+        for training in (True, False):
+            export(name, layer.train(training))
+        compiled(name, make())
+    compiled("bidirectional", Bidirectional(GRU(3, 4), LSTM(3, 4)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

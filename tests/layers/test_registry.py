@@ -1,0 +1,62 @@
+import pytest
+
+from throughtime.errors import OptionError, ShapeError
+from throughtime.layers import GRU, LSTM, RNN, LayerSpec, Stack, build, make, names, parse
+
+
+def test_every_name_makes_a_layer_that_can_be_written_down_again():
+    for name in names():
+        layer = make(name, 3, 4)
+        assert (layer.input_size, layer.output_size) == (3, 4)
+        assert parse(f"{name}:4") == LayerSpec(name, 4, 1)
+    assert [type(make(name, 1, 1)) for name in ("rnn", "lstm", "gru")] == [RNN, LSTM, GRU]
+
+
+def test_options_reach_the_layer():
+    assert make("lstm", 3, 4, bias=False).bias_ih is None
+    assert make("gru", 3, 4, memory=9).memory == 9
+
+
+def test_depth_builds_a_stack():
+    stack = build(parse("gru:8x3"), 5, dropout=0.2)
+    assert isinstance(stack, Stack)
+    assert [(layer.input_size, layer.output_size) for layer in stack.layers] == [
+        (5, 8),
+        (8, 8),
+        (8, 8),
+    ]
+    assert stack.dropout == 0.2
+
+
+def test_a_single_layer_is_no_stack_and_has_no_dropout():
+    assert isinstance(build(parse("gru:8"), 5, dropout=0.2), GRU)
+
+
+@pytest.mark.parametrize("text", ["gru:64x2", "lstm:256x1", "rnn:1x1"])
+def test_a_spec_prints_as_it_is_read(text):
+    assert str(parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["gru", "gru:", "gru:0", "gru:-4", "gru:4x0", "gru:4x", "gru:4 x2", "gru:4.0", ":4", ""]
+)
+def test_another_form_is_refused(text):
+    with pytest.raises(OptionError, match="layer such as gru:64 or lstm:256x2, got"):
+        parse(text)
+
+
+def test_a_slip_of_the_pen_gets_the_nearest_name():
+    with pytest.raises(OptionError, match=r"got 'gruu'; did you mean 'gru'\?"):
+        parse("gruu:4")
+    with pytest.raises(OptionError, match=r"among rnn, lstm, gru.*, got 'transformer'$"):
+        make("transformer", 3, 4)
+
+
+def test_an_unknown_option_is_refused():
+    with pytest.raises(OptionError, match=r"options of gru, got \['forget_bias'\]"):
+        make("gru", 3, 4, forget_bias=1.0)
+
+
+def test_a_size_that_can_not_be_is_refused():
+    with pytest.raises(ShapeError, match="output_size of 1 or more, got 0"):
+        make("gru", 3, 0)
