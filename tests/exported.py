@@ -5,6 +5,7 @@ around every function. It prints a line for each layer that came out right.
 """
 
 import io
+import logging
 import sys
 import warnings
 
@@ -101,8 +102,14 @@ def compiled(name, layer):
     print("compiled", name)
 
 
+def refuse(record):
+    """Fail on what torch logs, such as state classes that it does not know to be safe."""
+    raise AssertionError(record.msg)
+
+
 def main():
     warnings.simplefilter("error")
+    logging.getLogger("torch._export.serde.serialize").addFilter(refuse)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     for name, make in STREAMABLE.items():

@@ -12,7 +12,7 @@ from typing import Any
 from bundles import sign
 
 from throughtime.bundle import FORMAT
-from throughtime.bundle_formats import JSON_LIMIT, TENSORS_LIMIT
+from throughtime.formats import JSON_LIMIT, TENSORS_LIMIT
 
 Damage = Callable[[Path], object]
 TRAP = Path(tempfile.gettempdir()) / f"throughtime-bundle-test-{os.getpid()}"

@@ -11,8 +11,8 @@ import torch
 from bundles import is_of, parts, same_tensors, sign
 
 from throughtime.bundle import check_weights, read_bundle, write_bundle
-from throughtime.bundle_formats import DEPTH_LIMIT, JSON_LIMIT
 from throughtime.errors import BundleError
+from throughtime.formats import DEPTH_LIMIT, JSON_LIMIT
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from throughtime.bundle import FORMAT, read_bundle, write_bundle
-from throughtime.bundle_formats import ITEM_SIZES
 from throughtime.errors import BundleError
+from throughtime.formats import ITEM_SIZES
 
 
 @pytest.fixture

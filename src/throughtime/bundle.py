@@ -3,7 +3,7 @@
 `config.json`, `model.safetensors`, `vocabulary.json` (where there is one), `parity.safetensors`,
 `manifest.json` and the card `README.md`. Loading executes nothing, and takes no more memory than
 the files have bytes. Here bytes become a model's parts and back; what the config means is the
-caller's, what lies on disk is in `bundle_files`, the formats are in `bundle_formats`.
+caller's, what lies on disk is in `bundle_files`, the formats are in `formats`.
 """
 
 import math
@@ -27,14 +27,14 @@ from throughtime.bundle_files import (
     read_files,
     write_files,
 )
-from throughtime.bundle_formats import (
+from throughtime.errors import BundleError
+from throughtime.formats import (
     ITEM_SIZES,
     encode_json,
     parse_json,
     parse_tensor_header,
     plain,
 )
-from throughtime.errors import BundleError
 
 __all__ = ["FORMAT", "Bundle", "check_weights", "read_bundle", "write_bundle"]
 

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from throughtime.bundle_formats import JSON_LIMIT, TENSORS_LIMIT, encode_json, parse_json, plain
 from throughtime.errors import BundleError
+from throughtime.formats import JSON_LIMIT, TENSORS_LIMIT, encode_json, parse_json, plain
 from throughtime.state import write_atomically
 
 FORMAT = "throughtime.bundle/1"

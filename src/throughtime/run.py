@@ -85,6 +85,11 @@ class Run:
         self.fingerprint = bundle.fingerprint
         self.parity = bundle.parity
 
+    @property
+    def source(self) -> str:
+        """Where the training data lies as seen from here; empty when it was a frame."""
+        return locate(self.config.source, self.path)
+
     def evaluate(
         self, data: Any = None, *, split: str | None = None, tell: Tell | None = None
     ) -> dict[str, Any]:
@@ -106,7 +111,7 @@ class Run:
             DataError: when the data can't be read as the training data was.
             OptionError: when no data is given and the run was trained on a frame.
         """
-        source = self.config.source if data is None else data
+        source = self.source if data is None else data
         if isinstance(source, str) and not source:
             raise OptionError(
                 f"expected data to evaluate {self.path} on, got none: it was trained on a frame; "
@@ -163,6 +168,14 @@ class Run:
                 f"expected a forecast run for {purpose}, got a {self.task.name} run in {self.path}"
             )
         return self.task
+
+
+def locate(source: str, path: Path) -> str:
+    """Return a run's source: as it was named, or else so named from a folder around the run."""
+    if os.path.exists(source):
+        return source
+    around = (parent / source for parent in path.resolve().parents)
+    return next((str(place) for place in around if source and place.is_file()), source)
 
 
 def load(path: str | os.PathLike[str]) -> Run:

@@ -19,13 +19,13 @@ from safetensors.torch import load as deserialise
 from safetensors.torch import save as serialise
 from torch import Tensor
 
-from throughtime.bundle_formats import (
+from throughtime.errors import BundleError, StateError
+from throughtime.formats import (
     TENSORS_LIMIT,
     parse_tensor_header,
     parse_tensor_metadata,
     plain,
 )
-from throughtime.errors import BundleError, StateError
 
 State = Any
 """A tree of tensors with lanes on axis 0; its exact type is the layer's own."""

@@ -115,9 +115,11 @@ DATA = [
         ("UTF-8", "0xf6"),
         put("bad.txt", ("größe\n" * 99).encode("latin-1")),
     ),
-    Row("table options, text", f"train good.txt --target y {TRAIN}", 2, ("target", "language")),
-    Row("horizon, text", f"train good.txt --horizon 3 {TRAIN}", 2, ("horizon", "language")),
-    Row("mode, table", f"train good.csv --mode bytes {TRAIN}", 2, ("mode", "forecast")),
+    Row("table options, text", f"train good.txt --target y {TRAIN}", 2, ("--target, which is",)),
+    Row("horizon, text", f"train good.txt --horizon 3 {TRAIN}", 2, ("--horizon, which is for",)),
+    Row("mode, table", f"train good.csv --mode bytes {TRAIN}", 2, ("give --task language",)),
+    Row("far horizon", f"train good.csv --horizon 50 {TRAIN}", 1, ("50 steps", "--horizon 44")),
+    Row("time format", f"train good.csv --time-format %d/%m/%Y {TRAIN}", 1, ("%d/%m/%Y", "row 1")),
 ]
 
 OPTIONS = [
@@ -136,6 +138,9 @@ OPTIONS = [
     Row("dropout", f"train good.csv --dropout 1 {TRAIN}x2", 2, ("dropout", "got 1")),
     Row("dropout of one layer", f"train good.csv --dropout 0.1 {TRAIN}", 2, ("gru:4x2",)),
     Row("window", f"train good.csv --window 0 {TRAIN}", 2, ("greater than or equal to 1", "got 0")),
+    Row("window, full", f"train good.csv --window 9 --bptt full {TRAIN}", 2, ("--lanes", "got 9")),
+    Row("window, strings", f"train demo:reber --window 9 {TRAIN}", 2, ("no --window", "got 9")),
+    Row("bptt, strings", f"train demo:reber --bptt full {TRAIN}", 2, ("no --bptt", "got full")),
     Row("horizon", f"train good.csv --horizon 0 {TRAIN}", 2, ("horizon", "got 0")),
     Row("horizon text", f"train good.csv --horizon x {TRAIN}", 2, ("--horizon", "'x'")),
     Row("split", f"train good.csv --split 50/20 {TRAIN}", 2, ("sum to 100", "'50/20'")),
@@ -180,7 +185,7 @@ RUNS = [
         for run, verb, file in (
             ("forecast", "evaluate", "config.json"),
             ("forecast", "evaluate", "model.safetensors"),
-            ("forecast", "check", "parity.safetensors"),
+            ("forecast", "evaluate", "parity.safetensors"),
             ("forecast", "stream", "manifest.json"),
             ("language", "generate", "vocabulary.json"),
         )
@@ -188,7 +193,7 @@ RUNS = [
     *(
         Row(f"{run}: {file} missing", f"{verb} {run}", 1, (file,), remove(f"{run}/{file}"))
         for run, verb, file in (
-            ("forecast", "check", "config.json"),
+            ("forecast", "evaluate", "config.json"),
             ("forecast", "stream", "model.safetensors"),
             ("forecast", "evaluate", "parity.safetensors"),
             ("forecast", "evaluate", "manifest.json"),
@@ -246,6 +251,11 @@ RUNS = [
     Row("other's state", "stream another --load state", 1, ("state",), rows=ROWS),
     Row("no state", "stream forecast --load none", 1, ("none",), rows=ROWS),
     Row("no folder", "stream forecast --save no/x", 2, ("no",), rows=ROWS),
+    Row("save in a folder", "stream forecast --save .", 2, ("folder",), rows=ROWS),
+    Row("save over", "stream forecast --save state", 2, ("--load state",), rows=ROWS),
+    Row("no target", "stream forecast", 1, ("'y'", "ds,z"), rows=b"ds,z\n2024-01-01,1\n"),
+    Row("no time", "stream forecast", 1, ("'ds'", "at,y"), rows=b"at,y\n2024-01-01,1\n"),
+    Row("JSON array", "stream forecast", 1, ("'ds', 'y'", "[1,2]"), rows=b"[1,2]\n[3,4]\n"),
     Row("key", "stream forecast --key y", 2, ("'y'",), rows=ROWS),
 ]
 

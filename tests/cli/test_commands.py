@@ -58,7 +58,7 @@ def test_every_option_of_a_table_is_read(folder: Path, command: Command):
         *("--covariate", "heat", "--known-future", "holiday", "--step", "1", "--season", "7"),
         *("--max-gap", "3", "--duplicates", "first", "--split", "60/20/20", "--horizon", "2"),
         *("--head", "gaussian", "--dropout", "0.1", "--memory", "20", "--lanes", "2"),
-        *("--window", "8", "--bptt", "full", "--chunks", "2", "--learning-rate", "0.01"),
+        *("--bptt", "full", "--chunks", "2", "--learning-rate", "0.01"),
         *("--weight-decay", "0", "--clip", "0.5", "--patience", "3", "--seed", "5"),
         *("--device", "cpu", "--task", "forecast"),
         *("--budget", "1epochs", "--layer", "lstm:4x2", "--out", "new", "--json"),
@@ -78,7 +78,7 @@ def test_every_option_of_a_table_is_read(folder: Path, command: Command):
     expected = {
         "budget": {"kind": "epochs", "amount": 1},
         "lanes": 2,
-        "steps": 8,
+        "steps": 36,
         "bptt": "full",
         "chunks": 2,
         "learning_rate": 0.01,
@@ -182,6 +182,20 @@ def test_check_says_whether_it_passed(folder: Path, command: Command, monkeypatc
     assert "FAILED" in failed.out
 
 
+def test_check_reports_an_altered_run(folder: Path, command: Command):
+    weights = folder / "forecast" / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    shown = command("check", "forecast")
+    assert shown.code == 1
+    assert "FAILED" in shown.out
+    assert "model.safetensors" in shown.out
+    report = command("check", "forecast", "--json")
+    assert report.code == 1
+    (item,) = json.loads(report.out)["items"]
+    assert (item["name"], item["passed"]) == ("files", False)
+
+
 def test_stream_answers_each_row_with_a_line_and_goes_on(folder: Path, command: Command):
     rows = table(12).encode().splitlines(keepends=True)
     whole = command("stream", "forecast", rows=b"".join(rows))
@@ -196,6 +210,15 @@ def test_stream_answers_each_row_with_a_line_and_goes_on(folder: Path, command: 
     )
     assert first.out + second.out == whole.out
     assert "12 rows" in whole.err
+
+
+def test_stream_as_a_service_starts_by_one_command(folder: Path, command: Command):
+    service = ("stream", "forecast", "--load", "kept", "--save", "kept")
+    first = command(*service, rows=b"ds,y\n2024-01-01,1\n")
+    assert "kept is not there yet" in first.err
+    second = command(*service, rows=b"ds,y\n2024-01-02,1\n")
+    assert "not there yet" not in second.err
+    assert json.loads(second.out)["expected"] == json.loads(first.out)["prediction"]
 
 
 def test_stream_answers_what_can_be_read(folder: Path, command: Command):
@@ -222,9 +245,14 @@ def test_stream_says_what_it_waits_for_at_a_terminal(folder: Path, command: Comm
     assert main(["stream", "forecast"]) == 1
 
 
-def test_a_terminal_is_told_the_columns(folder: Path, monkeypatch, capsys):
+def test_a_terminal_is_told_the_columns(folder: Path, command: Command):
     from throughtime.cli.stream import _expected
 
     assert _expected(tt.load("forecast"), "site") == "rows with the columns site,ds,y"
     assert _expected(tt.load("language"), None) == "lines of text"
+    Path("known.csv").write_text(table(header="ds,y,holiday", cells=",0"))
+    known = ("--known-future", "holiday", "--horizon", "2", "--budget", "1steps")
+    assert command("train", "known.csv", *known, "--out", "known").code == 0
+    columns = "ds,y,holiday,holiday@+1,holiday@+2"
+    assert _expected(tt.load("known"), None) == f"rows with the columns {columns}"
     assert _expected(tt.load("language"), "id") == "rows with the columns id,text"

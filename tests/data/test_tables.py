@@ -256,10 +256,21 @@ def test_a_doubtful_order_of_day_and_month_is_said_and_can_be_told(tmp_path):
     path = write(
         tmp_path, "ds,y\n" + "".join(f"0{i % 9 + 1}/0{i // 9 + 1}/2024,{i}\n" for i in range(27))
     )
-    assert any("'%d/%m/%Y' would fit as well" in line for line in read_table(path).findings)
+    doubt = "'%d/%m/%Y' would fit as well: --time-format takes it"
+    assert any(doubt in line for line in read_table(path).findings)
     told = read_table(path, time_format="%d/%m/%Y")
     assert told.format.time_format == "%d/%m/%Y"
     assert told.series[0].time[1] - told.series[0].time[0] == 24 * 2 * HALF_HOUR
+
+
+def test_a_season_is_guessed_from_the_training_share_alone():
+    y = np.random.default_rng(0).normal(size=400)
+    y[160:] = 10 * np.sin(np.arange(240) * 2 * np.pi / 12)
+    table = pl.DataFrame({"ds": np.arange(400), "y": y})
+    assert read_table(table).format.season == 12
+    assert read_table(table, training_share=0.4).format.season == 1
+    with pytest.raises(OptionError, match=r"training share above 0, up to 1, came 1\.5"):
+        read_table(table, training_share=1.5)
 
 
 def test_step_season_and_gap_can_be_told():

@@ -91,6 +91,9 @@ def test_what_can_not_go_well_is_refused_before_the_first_row(run, tmp_path):
     out = io.StringIO()
     for options, error in (
         ({"save": tmp_path / "nowhere" / "state"}, OptionError),
+        ({"save": tmp_path}, OptionError),
+        ({"save": tmp_path, "load": tmp_path}, OptionError),
+        ({"load": tmp_path / "state", "save": tmp_path / "other"}, BundleError),
         ({"load": tmp_path / "state"}, BundleError),
         ({"key": "y"}, OptionError),
         ({}, DataError),
@@ -100,12 +103,61 @@ def test_what_can_not_go_well_is_refused_before_the_first_row(run, tmp_path):
     assert out.getvalue() == ""
 
 
+@pytest.mark.parametrize(
+    ("first", "lacking"),
+    [(b"unique_id,ds,z", "'y'"), (b"[1,2]", "'unique_id', 'ds', 'y'"), (b"a,2024-02-01,1", "'ds'")],
+)
+def test_a_header_that_lacks_a_column_is_refused_at_once(run, first, lacking):
+    out = io.StringIO()
+    with pytest.raises(DataError, match="expected the column") as refused:
+        run_stream(run, io.BytesIO(first + b"\na,2024-02-01,1\n"), out)
+    assert lacking in str(refused.value)
+    assert out.getvalue() == ""
+
+
 def test_no_rows_leave_an_older_file_alone(run, tmp_path):
+    path, older = tmp_path / "state", tmp_path / "older"
+    Stream(run).save(older)
+    path.write_bytes(b"other")
+    summary = run_stream(run, io.BytesIO(b"unique_id,ds,y\n"), io.StringIO(), save=path, load=older)
+    assert (summary.rows, summary.saved) == (0, None)
+    assert path.read_bytes() == b"other"
+
+
+def test_a_file_is_written_over_only_where_it_is_gone_on_from(run, tmp_path):
     path = tmp_path / "state"
     path.write_bytes(b"older")
-    summary = run_stream(run, io.BytesIO(b"unique_id,ds,y\n"), io.StringIO(), save=path)
-    assert (summary.rows, summary.saved) == (0, None)
+    with pytest.raises(OptionError, match="go on from it with --load"):
+        run_stream(run, io.BytesIO(b"unique_id,ds,y\na,2024-02-01,1\n"), io.StringIO(), save=path)
     assert path.read_bytes() == b"older"
+
+
+def test_a_service_starts_by_one_call_whether_or_not_it_ran_before(run, frame, tmp_path):
+    header, *lines = lines_of(frame).splitlines(keepends=True)
+    whole, parts, told = io.StringIO(), io.StringIO(), []
+    run_stream(run, io.BytesIO(header + b"".join(lines)), whole)
+    path = tmp_path / "state"
+    for piece in (lines[:50], lines[50:]):
+        content = io.BytesIO(header + b"".join(piece))
+        run_stream(run, content, parts, save=path, load=path, tell=told.append)
+    assert parts.getvalue() == whole.getvalue()
+    assert told == [f"{path} is not there yet: the stream starts afresh"]
+
+
+def test_a_handler_that_python_did_not_set_is_no_obstacle(run, monkeypatch):
+    set_handler = signal.signal
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def foreign(number, handler):
+        set_handler(number, handler)
+
+    try:
+        monkeypatch.setattr(signal, "signal", foreign)
+        run_stream(run, io.BytesIO(b"unique_id,ds,y\na,2024-02-01,1\n"), io.StringIO())
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        for number, handler in before.items():
+            set_handler(number, handler)
 
 
 class Closed(io.StringIO):

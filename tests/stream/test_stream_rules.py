@@ -102,7 +102,7 @@ def test_a_missing_value_is_held_and_said(run, wide_run):
         assert answer["note"] == "y missing"
         assert answer["expected"] is not None
     wide = Stream(wide_run).push(row(0, temperature=3, holiday=""))
-    assert wide["note"] == "load, holiday missing"
+    assert wide["note"].startswith("load, holiday missing; ")
 
 
 def test_the_future_of_a_covariate_is_held_unless_the_row_says_it(wide_run):
@@ -110,11 +110,28 @@ def test_the_future_of_a_covariate_is_held_unless_the_row_says_it(wide_run):
         return Stream(wide_run).push(row(0, temperature=20.0, load=0, holiday=0, **more))
 
     held = made()
+    assert held.pop("note") == "future of temperature, holiday not given: held"
     said = {f"temperature@+{k}": 20.0 for k in (1, 2, 3)}
+    other = made(**said)
+    assert other.pop("note") == "future of holiday not given: held"
+    assert other == held
+    said |= {f"holiday@+{k}": 0 for k in (1, 2, 3)}
     assert made(**said) == held
-    assert made(**{**said, "temperature@+2": "35"}) != held
+    assert made(**{**said, "temperature@+2": "35"})["ahead"] != held["ahead"]
     assert "unknown column" in made(**{"temperature@+4": 1.0})["note"]
     assert "unknown column" in made(**{"load@+1": 1.0})["note"]
+
+
+def test_a_future_that_is_not_given_is_said_once_a_key(wide_run, tmp_path):
+    stream = Stream(wide_run)
+    given = {"temperature": 20.0, "load": 0, "holiday": 0}
+    for key in ("key 0", "key 1"):
+        first = stream.push({**row(0, **given), "unique_id": key})
+        assert first["note"] == "future of temperature, holiday not given: held"
+        assert "note" not in stream.push({**row(1, **given), "unique_id": key})
+    stream.save(tmp_path / "state")
+    again = Stream.load(wide_run, tmp_path / "state")
+    assert "note" not in again.push({**row(2, **given), "unique_id": "key 0"})
 
 
 def test_an_unknown_column_is_said_once_and_endless_ones_are_not_collected(run):

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from streams import arriving
 
 import throughtime as tt
-from throughtime.bundle_formats import TENSORS_LIMIT
 from throughtime.errors import BundleError, OptionError
+from throughtime.formats import TENSORS_LIMIT
 from throughtime.stream import Stream
 from throughtime.stream.snapshot import _digest
 

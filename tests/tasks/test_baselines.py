@@ -1,4 +1,5 @@
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ from throughtime.errors import OptionError, ShapeError
 from throughtime.tasks.baselines import (
     PENALTIES,
     Baseline,
-    Split,
     default_baselines,
     default_lags,
     last_value,
     ridge,
     seasonal_naive,
 )
+from throughtime.tasks.metrics import Split
 from throughtime.tasks.scaling import fit_scale
 
 TAXI = Path(__file__).parents[2].parent / "shared" / "data" / "nab" / "nyc_taxi.csv"
@@ -152,11 +153,12 @@ def test_no_forecast_sees_its_future(horizon: int) -> None:
 
 
 def test_every_row_has_a_forecast_and_increasing_quantiles() -> None:
+    splits = [split(rhythm(120, 12, seed, missing=0.1)) for seed in (0, 1)]
     for baseline in makers(horizon=3):
         for index in (0, 1):
             assert baseline.mean[index].shape == (120, 3)
             assert np.isfinite(baseline.mean[index]).all()
-            quantiles = baseline.quantiles(index, slice(100, 120))
+            quantiles = baseline.quantiles(splits, index, slice(100, 120))
             assert quantiles.shape == (20, 3, 9)
             assert (np.diff(quantiles, axis=2) >= 0).all()
 
@@ -170,6 +172,7 @@ def test_intervals_cover_what_they_should() -> None:
         score = Baseline(
             baseline.name,
             baseline.mean[index : index + 1],
+            baseline.early_errors[index : index + 1],
             baseline.errors[index : index + 1],
             baseline.levels,
         ).score([own], [slice(own.validation.stop, None)])
@@ -184,9 +187,111 @@ def test_score_flattens_series_and_steps() -> None:
     # errors of 1 and 2 steps, in series that climb by 1 and by 3
     assert score["mse"] == pytest.approx((1 + 4 + 9 + 36) / 4)
     assert score["mse_scaled"] == pytest.approx((1 + 4) / 2 / np.arange(10).var())
-    # the intervals are made of the same errors, so the median is right
-    assert score["mase"] == pytest.approx(0.0, abs=1e-12)
-    assert score["coverage"] == 1.0
+    # the forecast itself, not what its errors of before would make of it
+    assert score["mae"] == pytest.approx((1 + 2 + 3 + 6) / 4)
+    assert score["mase"] == pytest.approx((1 + 2) / 2)
+    # while the intervals are made of the same errors, so they are exactly right
+    assert score["crps"] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_error_of_the_last_value_is_the_mean_step() -> None:
+    y = np.cumsum(np.random.default_rng(0).normal(1.0, 1.0, size=300))  # it drifts
+    own = split(y)
+    for rows in (own.validation, slice(own.validation.stop, y.size)):
+        steps = np.abs(y[rows] - y[rows.start - 1 : rows.stop - 1])
+        score = last_value([own]).score([own], [rows])
+        assert score["mae"] == pytest.approx(steps.mean())
+        assert score["mase"] == pytest.approx(steps.mean() / np.abs(np.diff(y[own.train])).mean())
+
+
+def test_intervals_are_made_of_rows_before_those_they_are_scored_on() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=2000)
+    own = split(y)
+    louder = y.copy()
+    louder[own.validation] *= 9
+    for before, after in zip(
+        default_baselines([own]), default_baselines([split(louder)]), strict=True
+    ):
+        a, b = before.score([own], [own.validation]), after.score([split(louder)], [own.validation])
+        assert b["coverage"] < 0.5 < a["coverage"], before.name
+        np.testing.assert_array_equal(before.early_errors[0].shape, (1, 9))
+        assert np.isfinite(list(a.values())).all()
+        assert (after.errors[0][0, -1] > 3 * before.errors[0][0, -1]).all()
+
+
+def broken(length: int, season: int, gap: int, seed: int = 0) -> tuple[Split, np.ndarray]:
+    """A rhythm with `gap` steps cut out of it in the training, validation and test part."""
+    position = np.arange(length + 3 * gap)
+    cuts = [int(share * length) + number * gap for number, share in enumerate((0.4, 0.78, 0.9))]
+    for cut in cuts:
+        position = position[(position < cut) | (position >= cut + gap)]
+    y = 10 * np.sin(2 * np.pi * position / season)
+    y = y + 0.1 * np.random.default_rng(seed).normal(size=length)
+    restarts = np.diff(position, prepend=-2) > 1
+    plain = split(y)
+    return Split(y, plain.train, plain.validation, restarts, position), restarts
+
+
+@given(gap=st.integers(1, 30), season=st.integers(2, 9), horizon=st.integers(1, 12))
+def test_the_season_keeps_its_phase_across_a_gap(gap: int, season: int, horizon: int) -> None:
+    own, _ = broken(60, season, gap)
+    own.y[::7] = np.nan
+    mean = seasonal_naive([own], season, horizon=horizon).mean[0]
+    held = last_value([own], horizon=horizon).mean[0]
+    assert own.position is not None
+    for t in range(60):
+        for k in range(horizon):
+            seen = [
+                own.y[s]
+                for s in range(max(t - k, 0))
+                if (own.position[t] - own.position[s]) % season == 0 and not np.isnan(own.y[s])
+            ]
+            assert mean[t, k] == (seen[-1] if seen else held[t, k])
+
+
+@pytest.mark.parametrize("horizon", [1, 4])
+def test_no_pair_across_a_restart_is_scored(horizon: int) -> None:
+    own, restarts = broken(200, 12, 30)
+    wild = own.y.copy()
+    wild[restarts & (np.arange(200) >= 140)] = 1e9  # a first row can be forecast from nothing
+    other = Split(wild, own.train, own.validation, own.restarts, own.position)
+    made = last_value([own], horizon=horizon)
+    for rows in (own.validation, slice(own.validation.stop, None)):
+        assert made.score([own], [rows]) == made.score([other], [rows])
+        errors = [
+            abs(own.y[t] - made.mean[0][t, k])
+            for t in range(*rows.indices(200))
+            for k in range(horizon)
+            if not restarts[t - k : t + 1].any()
+        ]
+        score = made.score([own], [rows])
+        assert score["mae"] == pytest.approx(np.mean(errors))
+        steps = [abs(own.y[t] - own.y[t - 1]) for t in range(140) if not restarts[t]]
+        assert score["mase"] == pytest.approx(np.mean(errors) / np.mean(steps))
+
+
+def test_the_lags_of_ridge_lie_on_one_side_of_a_restart() -> None:
+    own, restarts = broken(200, 12, 29)
+    lags, horizon = 6, 2
+    mean = ridge([own], lags, horizon=horizon).mean[0]
+    held = last_value([own], horizon=horizon).mean[0]
+    edges = np.append(np.flatnonzero(restarts), 200)
+    assert len(edges) == 5
+    for start, stop in pairwise(edges.tolist()):
+        for k in range(horizon):
+            first = start + lags + k
+            np.testing.assert_array_equal(mean[start:first, k], held[start:first, k])
+            # a rhythm is a linear recurrence, so what has its lags is right
+            assert np.abs(mean[first:stop, k] - own.y[first:stop]).max() < 1.5
+    # a restart that says nothing new: the pieces are those of two series with the same scale
+    y = rhythm(60, 12)
+    y = np.concatenate([y, y])
+    pieces = Split(y, slice(0, 120), slice(120, 120), np.arange(120) % 60 == 0)
+    twice = ridge([pieces], lags).mean[0]
+    alone = ridge([Split(y[:60], slice(0, 60), slice(60, 60))], lags).mean[0]
+    np.testing.assert_allclose(twice[lags:60], alone[lags:], rtol=1e-6)
+    np.testing.assert_allclose(twice[60 + lags :], alone[lags:], rtol=1e-6)
 
 
 def test_default_lags_and_names() -> None:
@@ -218,8 +323,12 @@ def test_wrong_use_is_refused() -> None:
         seasonal_naive([own], 0)
     with pytest.raises(OptionError, match="got 0 and 4"):
         ridge([own], 4, horizon=0)
-    with pytest.raises(ShapeError, match="got int64"):
+    with pytest.raises(ShapeError, match="got y as int64"):
         split(np.arange(9))
+    with pytest.raises(ShapeError, match=r"got restarts as bool of shape \(8,\)"):
+        Split(own.y, own.train, own.validation, np.zeros(8, dtype=bool))
+    with pytest.raises(ShapeError, match="got position as float64"):
+        Split(own.y, own.train, own.validation, position=own.y)
 
 
 @pytest.mark.skipif(not TAXI.exists(), reason="needs ../shared/data/nab/nyc_taxi.csv")

@@ -201,6 +201,38 @@ def test_baselines_are_there_and_beaten_by_nobody_twice():
     assert found["test"]["last_value"].keys() == task.evaluate(model_for(task), data)["test"].keys()
 
 
+@pytest.mark.parametrize("head", ["quantile", "gaussian"])
+def test_a_model_and_a_baseline_are_scored_on_the_same_pairs(head, monkeypatch):
+    rows = np.arange(120)
+    rng = np.random.default_rng(0)
+    y = np.sin(rows / 3) + 0.1 * rng.normal(size=120)
+    y[rng.random(120) < 0.1] = np.nan
+    # months that jump by ten years in the training, validation and test part
+    month = rows + 120 * np.searchsorted([40, 90, 110], rows, side="right")
+    stamps = [f"{1700 + m // 12}-{m % 12 + 1:02d}-01" for m in month.tolist()]
+    data = read_table(pl.DataFrame({"ds": stamps, "y": y}), season=7, max_gap=3)
+    (series,) = data.series
+    assert np.flatnonzero(series.restarts).tolist() == [0, 40, 90, 110]
+    task = task_for(data, horizon=3, head=head)
+    scored = []
+    monkeypatch.setattr(
+        "throughtime.tasks.metrics.forecast_metrics",
+        lambda y, *rest, mean, median: scored.append(y) or {},
+    )
+    task.evaluate(model_for(task), data)
+    models = list(scored)
+    task.baselines(data)
+    per_part = len(scored[2:]) // 2
+    assert per_part == 3
+    for place, part in enumerate((slice(84, 102), slice(102, 120))):
+        wanted = task.features.ahead(series, part)
+        wanted = np.sort(wanted[~np.isnan(wanted)])
+        for found in (models[place], *scored[2 + place * per_part :][:per_part]):
+            np.testing.assert_array_equal(np.sort(found), wanted)
+    (own,) = task._splits(data)
+    np.testing.assert_array_equal(own.position - own.position[0], month)
+
+
 def test_validation_examples_are_warm_and_judge_validation_rows_only():
     data = table()
     task = task_for(data)

@@ -10,8 +10,9 @@ import torch
 from trials import WORDS, frame, outcome, same, stopping, text
 
 import throughtime as tt
+from throughtime.cli.show import print_run
 from throughtime.data.tables import read_table
-from throughtime.errors import DataError, OptionError
+from throughtime.errors import DataError, OptionError, ThroughtimeError
 from throughtime.training import Interrupted
 
 SMALL = {"layer": "gru:4", "budget": "3steps", "window": 9, "lanes": 3, "seed": 4}
@@ -80,7 +81,7 @@ def test_each_finding_is_said_and_what_there_is_to_beat(tmp_path, capsys):
 
 
 def test_silence_is_silent(tmp_path, capfd, monkeypatch):
-    with stopping(monkeypatch, 2), pytest.raises(Interrupted):
+    with stopping(monkeypatch, 2), pytest.raises(ThroughtimeError, match="stopped at step 2"):
         fit(frame(90), tmp_path / "run")
     tt.resume(tmp_path / "run", frame(90), show=False)
     fit("demo:sunspots", tmp_path / "other").evaluate()
@@ -164,11 +165,20 @@ def test_runs_are_named_after_their_data(tmp_path, monkeypatch):
         ({"clip": -1.0}, "expected clip in its range"),
         ({"patience": 0}, "expected patience in its range"),
         ({"seed": -1}, "expected seed in its range"),
+        ({"budget": 60}, "a budget such as 60s, 5min, 500steps or 3epochs, got 60"),
+        ({"reading": {"seson": 3}}, "options of reading among time, target.*got seson"),
+        ({"reading": {"season": "long"}}, "expected season in its range, got 'long'"),
+        ({"reading": {"covariates": "x"}}, "expected covariates in its range, got 'x'"),
+        ({"window": None, "horizon": 63}, "none 63 ahead in 63 rows; give --horizon 62 at most"),
+        ({"bptt": "full"}, "no --window with --bptt full, whose windows are whole lanes, got 9"),
         ({"chunks": 2}, "expected bptt='full' with chunks, got 'truncated' and 2 chunks"),
         ({"dropout": 0.5}, "two layers or more with dropout"),
         ({"dropout": 1.0, "layer": "gru:4x2"}, "expected dropout in its range"),
         ({"memory": 2}, "expected memory in its range"),
-        ({"memory": 9, "layer": "rnn:4"}, "expected options of rnn"),
+        (
+            {"memory": 9, "layer": "rnn:4"},
+            "options of rnn among nonlinearity, bias, learned_initial_state, got memory",
+        ),
     ],
 )
 def test_impossible_wishes_are_refused_before_anything_is_written(tmp_path, options, message):
@@ -186,7 +196,7 @@ def test_impossible_data_is_refused(tmp_path):
         ("demo:sunspots", {"task": "language"}, DataError, "expected a text"),
         ("demo:python", {"task": "forecast"}, DataError, "expected a table"),
         (tmp_path / "none.csv", {}, DataError, "none.csv"),
-        (words, {"reading": {"season": 3}}, OptionError, "season: leave out what has no effect"),
+        (words, {"reading": {"season": 3}}, OptionError, "got --season, which is for forecast"),
         (words, {"split": "70/15/15"}, OptionError, "into train / validation for language"),
         (frame(90).with_columns(y=None), {}, DataError, "expected"),
     ):
@@ -204,16 +214,71 @@ def test_a_training_part_without_a_value_is_refused(tmp_path):
         fit(late, tmp_path / "run")
 
 
-def test_a_validation_part_without_a_value_keeps_the_last_weights(tmp_path):
+def test_the_season_is_guessed_from_the_rows_that_are_trained_on(tmp_path):
+    import polars as pl
+
+    y = np.random.default_rng(0).normal(size=400)
+    y[160:] = 10 * np.sin(np.arange(240) * 2 * np.pi / 12)
+    data = pl.DataFrame({"ds": np.arange(400), "y": y})
+    seasons = [
+        fit(data, tmp_path / f"{n}", split=split).task.format.season
+        for n, split in enumerate((None, "40/30/30"))
+    ]
+    assert seasons == [12, 1]
+
+
+def test_full_bptt_has_whole_lanes_as_windows(tmp_path):
+    run = fit(frame(90), tmp_path / "run", bptt="full", window=None)
+    assert (run.config.training["bptt"], run.config.training["steps"]) == ("full", 21)
+
+
+def test_a_relative_source_is_found_from_another_folder(tmp_path, monkeypatch):
+    work, other = tmp_path / "work", tmp_path / "other"
+    work.mkdir()
+    other.mkdir()
+    frame(90).write_csv(work / "data.csv")
+    monkeypatch.chdir(work)
+    run = fit("data.csv", "runs/one")
+    with stopping(monkeypatch, 2), pytest.raises(Interrupted):
+        fit("data.csv", tmp_path / "elsewhere")
+    monkeypatch.chdir(other)
+    run = tt.load(work / "runs" / "one")
+    assert run.config.source == "data.csv"
+    assert run.evaluate()["splits"]
+    assert tt.resume(tmp_path / "elsewhere", show=False).path == tmp_path / "elsewhere"
+
+
+def test_ctrl_c_after_the_last_step_says_how_to_go_on(tmp_path, monkeypatch):
+    from throughtime.tasks.forecast import ForecastTask
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    wanted = outcome(fit(frame(90), tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        patch.setattr(ForecastTask, "evaluate", interrupted)
+        with pytest.raises(Interrupted, match="step 3, all saved; go on with: throughtime train"):
+            fit(frame(90), tmp_path / "run")
+    got = outcome(tt.resume(tmp_path / "run", frame(90), show=False))
+    assert same(got[0], wanted[0])
+    assert got[1:] == wanted[1:]
+
+
+def test_a_validation_part_without_a_value_keeps_the_last_weights(tmp_path, capsys):
     import json
 
     import polars as pl
 
     there = (pl.col("ds") < 63) | (pl.col("ds") >= 77)
     gap = frame(90).with_columns(pl.when(there).then(pl.col("y")).alias("y"))
-    run = fit(gap, tmp_path / "run", budget="24steps")
+    run = fit(gap, tmp_path / "run", budget="24steps", patience=2, show=True)
+    said = capsys.readouterr().err
+    assert said.count("no validation targets: the last weights are kept") == 1
+    assert "validation loss nan" not in said
     figures = json.loads((run.path / "results.json").read_text())
-    assert figures["training"]["best_step"] == 0
+    assert (figures["training"]["steps"], figures["training"]["best_step"]) == (24, 0)
+    print_run(run, as_json=False)
+    assert "the last of 24 steps" in capsys.readouterr().out
     assert figures["splits"]["validation"]["mae"] is None
     assert figures["splits"]["test"]["mae"] > 0
 

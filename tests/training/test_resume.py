@@ -38,10 +38,20 @@ TRIALS = {
     "lstm": ("table", {"layer": "lstm:4", "horizon": 3, "head": "gaussian"}),
     "stack with dropout": ("table", {"layer": "gru:4x2", "dropout": 0.4}),
     "text": ("text", {"layer": "lstm:5x2", "dropout": 0.2, "embedding": 4}),
-    "buckets": ("demo:reber", {"layer": "gru:4x2", "dropout": 0.3, "embedding": 3}),
+    "buckets": (
+        "demo:reber",
+        {"layer": "gru:4x2", "dropout": 0.3, "embedding": 3, "window": None},
+    ),
     "full": (
         "table",
-        {"layer": "gru:4x2", "dropout": 0.4, "bptt": "full", "chunks": 2, "lanes": 8},
+        {
+            "layer": "gru:4x2",
+            "dropout": 0.4,
+            "bptt": "full",
+            "chunks": 2,
+            "lanes": 8,
+            "window": None,
+        },
     ),
 }
 

@@ -83,7 +83,7 @@ def gather(run: Run, data: Any) -> Material:
     if data is None and not run.config.source:
         return _recorded(run, "the run was trained on a frame")
     try:
-        read = run.task.read(run.config.source if data is None else data)
+        read = run.task.read(run.source if data is None else data)
         examples = [e for e in run.task.examples(read, "validation") if len(e)]
         long = run.task.long_example(read) if examples else None
         if long is None or not len(long):

@@ -24,9 +24,8 @@ def check(
     Leaves with exit code 1 when it does not.
     """
     from throughtime.check import check as check_run
-    from throughtime.run import load
 
-    report = check_run(load(run), data, drift=drift)
+    report = check_run(run, data, drift=drift)
     if json:
         print_json(report.to_json())
     else:

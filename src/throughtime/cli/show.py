@@ -69,10 +69,9 @@ def print_run(run: "Run", *, as_json: bool) -> None:
     training = results["training"]
     print_figures(results)
     print()
-    print(
-        f"{run.config.model.layer}, {training['parameters']:,} parameters, the best of "
-        f"{training['steps']} steps at step {training['best_step']}, in {run.path}"
-    )
+    steps, best = training["steps"], training["best_step"]
+    kept = f"the best of {steps} steps at step {best}" if best else f"the last of {steps} steps"
+    print(f"{run.config.model.layer}, {training['parameters']:,} parameters, {kept}, in {run.path}")
     print("next:")
     for words in _next(run):
         print("  " + command_line(PROGRAM, *words))

@@ -24,9 +24,18 @@ def stream(
     ] = None,
     save: Annotated[
         Path | None,
-        typer.Option(help="Keep the state of all streams in a file, now and then and at the end."),
+        typer.Option(
+            help="Keep the state of all streams in a file, now and then and at the end. "
+            "A file that is there already needs --load as well."
+        ),
     ] = None,
-    load: Annotated[Path | None, typer.Option(help="Go on from a file that --save wrote.")] = None,
+    load: Annotated[
+        Path | None,
+        typer.Option(
+            help="Go on from a file that --save wrote. Where it is that of --save and not there "
+            "yet, start afresh."
+        ),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Taken by every command; here it is JSON lines anyway.")
     ] = False,
@@ -67,4 +76,6 @@ def _expected(run: "Run", key: str | None) -> str:
     format = run.task.format
     separating = key or format.key
     names = [*([separating] if separating else []), format.time, format.target, *format.covariates]
-    return f"rows with the columns {','.join(names)}"
+    horizon = run.task.options.horizon
+    ahead = [f"{name}@+{k}" for name in format.known_future for k in range(1, horizon + 1)]
+    return f"rows with the columns {','.join([*names, *ahead])}"

@@ -121,7 +121,7 @@ def guide(demo: "Demo", folder: Path, *, budget: str | None, seed: int) -> list[
         _forecast(guide, demo, folder, training)
         ideas: tuple[str, ...] = (
             f"{PROGRAM} train your.csv --horizon 24 --out runs/mine",
-            f"tail -n +1 -f your.csv | {PROGRAM} stream runs/mine --save state.bin",
+            f"tail -n +1 -f your.csv | {PROGRAM} stream runs/mine --load kept --save kept",
         )
     else:
         _generate(guide, demo, tour, folder, training)

@@ -33,10 +33,10 @@ _READING = (
     "season",
     "max_gap",
     "duplicates",
+    "time_format",
 )
 """Options that say how a table is read; what is not given is guessed, and the guess printed."""
 
-_OF_ONE_TASK = ("horizon", "head", "mode", "embedding")
 _WITH_RESUME = ("resume", "data", "json")
 
 
@@ -127,24 +127,34 @@ def train(
         Literal["last", "first", "mean", "error"],
         typer.Option(help="Which of several rows with one time is kept.", rich_help_panel=_TABLES),
     ] = "last",
-    horizon: Annotated[
-        int,
-        typer.Option(help="Steps ahead, all forecast at once.", rich_help_panel=_FORECASTS),
-    ] = 1,
-    head: Annotated[
-        Literal["quantile", "gaussian"],
+    time_format: Annotated[
+        str | None,
         typer.Option(
-            help="Learn the quantiles themselves, or a mean and a deviation.",
+            help="How times are written, such as %d/%m/%Y; guessed if not given.",
+            rich_help_panel=_TABLES,
+        ),
+    ] = None,
+    horizon: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps ahead, all forecast at once; 1 if not given.", rich_help_panel=_FORECASTS
+        ),
+    ] = None,
+    head: Annotated[
+        Literal["quantile", "gaussian"] | None,
+        typer.Option(
+            help="Learn the quantiles themselves, as if not given, or a mean and a deviation.",
             rich_help_panel=_FORECASTS,
         ),
-    ] = "quantile",
+    ] = None,
     mode: Annotated[
-        Literal["characters", "bytes"],
-        typer.Option(help="What the symbols are.", rich_help_panel=_TEXT),
-    ] = "characters",
+        Literal["characters", "bytes"] | None,
+        typer.Option(help="What the symbols are; characters if not given.", rich_help_panel=_TEXT),
+    ] = None,
     embedding: Annotated[
-        int, typer.Option(help="Size of a symbol's vector.", rich_help_panel=_TEXT)
-    ] = 128,
+        int | None,
+        typer.Option(help="Size of a symbol's vector; 128 if not given.", rich_help_panel=_TEXT),
+    ] = None,
     dropout: Annotated[
         float, typer.Option(help="Share dropped between layers.", rich_help_panel=_MODEL)
     ] = 0.0,
@@ -166,12 +176,13 @@ def train(
         ),
     ] = None,
     bptt: Annotated[
-        Literal["truncated", "full"],
+        Literal["truncated", "full"] | None,
         typer.Option(
-            help="Cut gradients between windows, or let them reach through whole lanes.",
+            help="Cut gradients between windows, as if not given, or let them reach through whole "
+            "lanes.",
             rich_help_panel=_TRAINING,
         ),
-    ] = "truncated",
+    ] = None,
     chunks: Annotated[
         int,
         typer.Option(
@@ -228,6 +239,10 @@ def train(
                 seed=seed,
                 device=device,
                 split=split,
+                horizon=horizon,
+                head=head,
+                mode=mode,
+                embedding=embedding,
                 reading=_reading(given),
                 dropout=dropout,
                 memory=memory,
@@ -239,7 +254,6 @@ def train(
                 weight_decay=weight_decay,
                 clip=clip,
                 patience=patience,
-                **{name: given[name] for name in _OF_ONE_TASK if name in given},
             )
     except Interrupted as stopped:
         raise Stopped(str(stopped)) from None

@@ -238,7 +238,7 @@ def _time_format(column: pl.Series, given: str | None, source: str) -> tuple[str
     if guessed == "iso":
         return guessed, None
     other = clock.other_order(column, guessed)
-    doubt = f"; {other!r} would fit as well" if other else ""
+    doubt = f"; {other!r} would fit as well: --time-format takes it" if other else ""
     return guessed, f"times in {column.name!r} are read as {guessed!r}{doubt}"
 
 

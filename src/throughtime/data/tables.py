@@ -46,6 +46,7 @@ def read_table(
     max_gap: int | None = None,
     duplicates: Duplicates = "last",
     time_format: str | None = None,
+    training_share: float = TABLE_SPLIT[0],
     format: TableFormat | None = None,
 ) -> Table:
     """Read a table as series on a time grid.
@@ -68,6 +69,8 @@ def read_table(
             whichever is more; after a longer gap the state starts afresh.
         duplicates: which of several rows with one time is kept.
         time_format: how times are written, see `throughtime.data.clock`.
+        training_share: share of each series, from its first row on, that a season is guessed from;
+            later rows, which a model is judged by, are not looked at for that.
         format: a format to read by, as a trained run's; the other options are then not looked
             at, nothing is guessed, and a table may be short or constant.
 
@@ -92,7 +95,7 @@ def read_table(
         raise DataError(f"expected rows in {name}, came a header only: give a table with rows")
     if format is not None:
         return _read_known(frame, name, format, lines)
-    _check_options(season, max_gap, duplicates)
+    _check_options(season, max_gap, duplicates, training_share)
     if frame.height < LEAST_ROWS:
         raise DataError(
             f"expected at least {LEAST_ROWS} rows in {name}, came {frame.height}: give more data"
@@ -128,7 +131,7 @@ def read_table(
     )
     if season is None:
         series, _ = fill_grid(ordered, keys, guessed, provisional)
-        found = guess_season(_training_segments(series), guessed, time_kind)
+        found = guess_season(_training_segments(series, training_share), guessed, time_kind)
     else:
         found = Season(season)
     if max_gap is None:
@@ -199,7 +202,11 @@ def _open_demo(
     return frame, lines, demo.covariates
 
 
-def _check_options(season: int | None, max_gap: int | None, duplicates: str) -> None:
+def _check_options(
+    season: int | None, max_gap: int | None, duplicates: str, training_share: float
+) -> None:
+    if not 0 < training_share <= 1:
+        raise OptionError(f"expected a training share above 0, up to 1, came {training_share}")
     if season is not None and season < 1:
         raise OptionError(f"expected a season of at least 1 step, came {season}: 1 means none")
     if max_gap is not None and max_gap < 0:
@@ -282,10 +289,10 @@ def _check_target(y: np.ndarray, target: str, source: str) -> None:
         )
 
 
-def _training_segments(series: Sequence[Series]) -> list[np.ndarray]:
+def _training_segments(series: Sequence[Series], share: float) -> list[np.ndarray]:
     segments = []
     for one in series:
-        rows = max(int(len(one) * TABLE_SPLIT[0]), 1)
+        rows = max(int(len(one) * share), 1)
         cuts = np.flatnonzero(one.restarts[:rows])
         segments += np.split(one.y[:rows], cuts[1:])
     return segments

@@ -104,7 +104,9 @@ def _units(count: int, device: torch.device) -> Tensor:
 
 def _mix_long(noise: Noise, salt: int) -> Tensor:
     """Return 32 well-mixed bits of (seed, step, salt), as int32."""
-    z = noise.seed ^ (noise.step * _MIX_LONG[0] + salt * _NEXT_SEED)
+    # Tensors wrap around at 64 bits; a Python number has to be made to.
+    salted = (salt * _NEXT_SEED + 2**63) % 2**64 - 2**63
+    z = noise.seed ^ (noise.step * _MIX_LONG[0] + salted)
     for shift, factor in zip((30, 27), _MIX_LONG, strict=True):
         z = (z ^ _shift_right(z, shift, 64)) * factor
     return _shift_right(z, 32, 64).to(torch.int32)

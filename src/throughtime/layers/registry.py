@@ -1,6 +1,7 @@
 """Layers by name, for configuration files and the command line."""
 
 import difflib
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -44,10 +45,15 @@ def make(name: str, input_size: int, hidden_size: int, **options: Any) -> Recurr
         OptionError: for an unknown name or option, with the nearest that exists.
     """
     maker = _maker(name)
-    try:
-        return maker(input_size, hidden_size, **options)
-    except TypeError as error:
-        raise OptionError(f"expected options of {name}, got {sorted(options)}: {error}") from None
+    signature = inspect.signature(maker).parameters.values()
+    taken = [option.name for option in signature if option.kind is option.KEYWORD_ONLY]
+    unknown = [option for option in options if option not in taken]
+    if unknown:
+        raise OptionError(
+            f"expected options of {name} among {', '.join(taken)}, got {', '.join(unknown)}; "
+            "leave it out or take another layer"
+        )
+    return maker(input_size, hidden_size, **options)
 
 
 def parse(text: str) -> LayerSpec:

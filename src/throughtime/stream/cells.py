@@ -14,12 +14,12 @@ from typing import Any
 
 import polars as pl
 
-from throughtime.bundle_formats import plain
 from throughtime.data import columns
 from throughtime.data.clock import parse_time, time_text
 from throughtime.data.sequences import TableFormat
 from throughtime.data.tables import ONE_SERIES
 from throughtime.errors import DataError
+from throughtime.formats import plain
 
 LONGEST_KEY = 256
 _LONGEST_TIME = 100

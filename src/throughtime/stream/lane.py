@@ -37,12 +37,14 @@ class ForecastLane:
         held: (1 + C,) float64, the scaled values that are held where a later one is missing.
         state: of the model, one lane.
         made: (h, 3) float64, median and first and last quantile of the next h values.
+        told: whether an answer has said that a known future was not given.
     """
 
     time: int
     held: np.ndarray
     state: State
     made: np.ndarray
+    told: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class ForecastReader:
 
     Attributes:
         columns: names that a row may have, beside that of its key.
+        required: those of them that every row must have.
         key: the column that told the series apart in training, or None.
     """
 
@@ -75,6 +78,7 @@ class ForecastReader:
         self.ahead = [
             [f"{name}@+{k + 1}" for k in range(self.horizon)] for name in task.format.known_future
         ]
+        self.required = (self.format.time, self.format.target)
         self.columns = frozenset(
             [
                 self.format.time,
@@ -112,6 +116,10 @@ class ForecastReader:
         if lane is not None and not admission.admitted:
             return lane, self._answer(key, arrived, None, lane.made), [_DROPPED[admission.kind]]
         notes = self._notes(key, arrived, lane, admission)
+        told = lane is not None and lane.told
+        if not told and (silent := self._silent(arrived)):
+            notes.append(f"future of {', '.join(silent)} not given: held")
+            told = True
         expected: float | None = None
         if lane is None:
             state, held, reset = self.model.initial_state(1, device=self._device), None, True
@@ -132,7 +140,7 @@ class ForecastReader:
         )
         made = self._quantiles(key, outputs, features)
         answer = self._answer(key, arrived, expected, made)
-        return ForecastLane(arrived.time, held, state, made), answer, notes
+        return ForecastLane(arrived.time, held, state, made, told), answer, notes
 
     def pack(self, lanes: Sequence[ForecastLane]) -> dict[str, Tensor]:
         """Return what lanes remember, beside their states, as tensors (K, ...)."""
@@ -143,6 +151,7 @@ class ForecastReader:
             "time": torch.tensor([lane.time for lane in lanes], dtype=torch.int64),
             "held": torch.from_numpy(held.reshape(count, width)),
             "made": torch.from_numpy(made.reshape(count, self.horizon, 3)),
+            "told": torch.tensor([lane.told for lane in lanes], dtype=torch.bool),
         }
 
     def unpack(self, packed: Mapping[str, Tensor], each: Sequence[State]) -> list[ForecastLane]:
@@ -157,8 +166,9 @@ class ForecastReader:
                 f"expected times of {self.format.time!r} in a saved stream, got {wrong[0]}"
             )
         held, made = packed["held"].numpy(), packed["made"].numpy()
+        told = packed["told"].tolist()
         return [
-            ForecastLane(time, held[i].copy(), state, made[i].copy())
+            ForecastLane(time, held[i].copy(), state, made[i].copy(), told[i])
             for i, (time, state) in enumerate(zip(times, each, strict=True))
         ]
 
@@ -197,6 +207,11 @@ class ForecastReader:
             absent = np.flatnonzero(np.isnan(row.covariates))
             notes.append(f"{', '.join(self.format.covariates[i] for i in absent)} missing")
         return notes
+
+    def _silent(self, row: _Row) -> list[str]:
+        """Return the covariates of known future whose future a row does not wholly say."""
+        names = self.format.known_future
+        return [names[i] for i in np.flatnonzero(np.isnan(row.future).any(axis=1))]
 
     def _future_of_filler(self, row: _Row, steps: int) -> np.ndarray:
         """Return what is known to follow a missing step, so many steps before a row."""

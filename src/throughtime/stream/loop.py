@@ -90,26 +90,33 @@ def run_stream(
         run: the run.
         lines_in: where rows come from: see `read_rows`.
         out: where answers go; each is flushed.
-        save: a file to keep the stream in: at the end, and while rows come now and then.
-        load: a file to go on from.
+        save: a file to keep the stream in: at the end, and while rows come now and then. One that
+            is there already is written over only where `load` is given too.
+        load: a file to go on from. Where it is the one to save in and is not there yet, the stream
+            starts afresh and says so: so a service starts by the same call every time.
         key: the column that tells the streams apart.
         save_every: seconds between two saves.
-        tell: takes a line for people of each error; standard error by default.
+        tell: takes each line for people; standard error by default.
 
     Returns:
         The counts.
 
     Raises:
-        DataError: there are no rows, or the header of a table is none.
+        DataError: there are no rows, or the header of a table is none or lacks a column.
         BundleError: the file to go on from is none of this run, or the last save failed.
-        OptionError: the folder to save in is not there, or the key column has another role.
+        OptionError: the file to save in is there already, is a folder or lies in none, or the key
+            column has another role.
     """
-    if save is not None and not Path(save).absolute().parent.is_dir():
-        raise OptionError(f"expected a folder to save in, got {Path(save).parent}: make it first")
+    tell = tell or _to_stderr
+    if save is not None:
+        _check_save(Path(save), again=load is not None)
+    if load is not None and save is not None and _begins(Path(load), Path(save)):
+        tell(f"{load} is not there yet: the stream starts afresh")
+        load = None
     stream = Stream(run, key=key) if load is None else Stream.load(run, load, key=key)
     by_line = run.task.name == "language" and stream.key is None
-    rows = read_text_lines(lines_in) if by_line else read_rows(lines_in)
-    answering = _Answering(stream, out, save, save_every, tell or _to_stderr)
+    rows = read_text_lines(lines_in) if by_line else read_rows(lines_in, required=stream.required)
+    answering = _Answering(stream, out, save, save_every, tell)
     with _stopping() as wish:
         try:
             ended = answering.run(rows, wish)
@@ -118,6 +125,24 @@ def run_stream(
             raise
         answering.keep()
     return answering.summary(ended)
+
+
+def _check_save(path: Path, *, again: bool) -> None:
+    """Refuse a file that can't be saved in, or that nobody said may be written over."""
+    if not path.absolute().parent.is_dir():
+        raise OptionError(f"expected a folder to save in, got {path.parent}: make it first")
+    if path.is_dir():
+        raise OptionError(f"expected a file to save in, got the folder {path}: name a file in it")
+    if not again and path.exists():
+        raise OptionError(
+            f"expected a new file to save in, got {path}, which is there already: go on from it "
+            f"with --load {path}, or name another"
+        )
+
+
+def _begins(load: Path, save: Path) -> bool:
+    """Tell whether a stream that goes on from its own file has none yet."""
+    return load.resolve() == save.resolve() and not load.exists()
 
 
 class _Answering:
@@ -246,7 +271,8 @@ def _stopping() -> Iterator[_Wish]:
         yield wish
     finally:
         for number, handler in zip(wanted, before, strict=True):
-            signal.signal(number, handler)
+            # None stands for a handler that was not set from Python and can't be put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _count(number: int, noun: str) -> str:

@@ -8,13 +8,13 @@ not looked at here.
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import Any, Protocol, runtime_checkable
 
-from throughtime.bundle_formats import plain
 from throughtime.data.files import read_header
 from throughtime.errors import DataError
+from throughtime.formats import plain
 
 LONGEST = 2**20
 """Most bytes of a line."""
@@ -36,7 +36,9 @@ _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*", re.ASCII)
 _NAME = "the input"
 
 
-def read_rows(file: Lines, *, longest: int = LONGEST) -> Iterator[Numbered]:
+def read_rows(
+    file: Lines, *, longest: int = LONGEST, required: Sequence[str] = ()
+) -> Iterator[Numbered]:
     r"""Read rows one by one; a line that begins with `{` first makes them JSON lines, else CSV.
 
     In CSV the first line names the columns, which commas, semicolons or tabs separate; a row is
@@ -46,13 +48,14 @@ def read_rows(file: Lines, *, longest: int = LONGEST) -> Iterator[Numbered]:
     Args:
         file: a file or pipe. Of a text file with a buffer beneath, the buffer is read.
         longest: most bytes of a line.
+        required: columns that the header of CSV must name; JSON lines are looked at one by one.
 
     Yields:
         The row's number, from 1 on, and its cells by column, or what is wrong with it. Cells of
         CSV are text, None where a row is too short.
 
     Raises:
-        DataError: there is no row and no header at all, or the header is none.
+        DataError: there is no row and no header at all, or the header is none or lacks a column.
 
     Example:
         >>> import io
@@ -67,7 +70,7 @@ def read_rows(file: Lines, *, longest: int = LONGEST) -> Iterator[Numbered]:
     if isinstance(first, bytes) and first.lstrip().startswith(b"{"):
         lines = chain([first], lines)
     else:
-        parse = _csv_parser(first)
+        parse = _csv_parser(first, required)
     number = 0
     for line in lines:
         row = line if isinstance(line, DataError) else _parsed(parse, line)
@@ -150,7 +153,9 @@ def _parse_json(text: str) -> Mapping[str, Any] | None:
     return row
 
 
-def _csv_parser(first: bytes | DataError) -> Callable[[str], Mapping[str, Any] | None]:
+def _csv_parser(
+    first: bytes | DataError, required: Sequence[str]
+) -> Callable[[str], Mapping[str, Any] | None]:
     """Return what reads a row of a table with this header."""
     if isinstance(first, DataError):
         raise first
@@ -159,6 +164,11 @@ def _csv_parser(first: bytes | DataError) -> Callable[[str], Mapping[str, Any] |
         names, delimiter = read_header(header.encode(), _NAME)
     except csv.Error as error:
         raise DataError(f"expected a header in {_NAME}, came {plain(header)} ({error})") from None
+    if missing := [name for name in required if name not in names]:
+        raise DataError(
+            f"expected the column {', '.join(map(repr, missing))} in the header of {_NAME}, came "
+            f"{plain(header.strip())}: let the first line name the columns, as in training"
+        )
 
     def parse(text: str) -> Mapping[str, Any] | None:
         try:

@@ -17,14 +17,14 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from throughtime import state as states
-from throughtime.bundle_formats import (
+from throughtime.errors import BundleError
+from throughtime.formats import (
     JSON_LIMIT,
     TENSORS_LIMIT,
     encode_json,
     parse_json,
     plain,
 )
-from throughtime.errors import BundleError
 from throughtime.state import State
 
 FORMAT = "throughtime.stream/1"

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from throughtime import state as states
-from throughtime.bundle_formats import plain
 from throughtime.errors import BundleError, DataError, NotStreamableError, OptionError
+from throughtime.formats import plain
 from throughtime.kernels import threads_for
 from throughtime.stream import cells
 from throughtime.stream.lane import ForecastReader
@@ -94,12 +94,18 @@ class Stream:
         """The keys that have a state, in the order in which they came."""
         return tuple(self._lanes)
 
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The columns that every row must have."""
+        return (*(() if self.key is None else (self.key,)), *self._reader.required)
+
     def push(self, row: Mapping[str, Any], *, number: int | None = None) -> dict[str, Any]:
         """Read one row and answer it.
 
         Of a forecast run, a row has the columns of the training table; a missing target is None,
         NaN or empty. A covariate `NAME` whose future is known may come with the columns
-        `NAME@+1` to `NAME@+h`, its values 1 to h steps later; what is not said is held. Of a
+        `NAME@+1` to `NAME@+h`, its values 1 to h steps later; what is not said is held, which is
+        noted once a key. Of a
         language run, a row has the column `text`.
 
         Args:

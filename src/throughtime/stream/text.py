@@ -1,8 +1,10 @@
 """One key of a text stream: how surprising each piece of text is to a language model.
 
 Pieces are read one after the other with carried state, so that any way of cutting a text gives the
-same surprise for each of its symbols, and the same as `evaluate` gives. Where a model was trained
-on documents that are sequences of their own, each row is one such document.
+same surprise for each of its symbols. It is what `evaluate` gives to a text that is read likewise:
+`evaluate` begins at the last training symbol with a fresh state, not at the start of the training
+text. Where a model was trained on documents that are sequences of their own, each row is one such
+document.
 """
 
 import math
@@ -48,10 +50,12 @@ class TextReader:
 
     Attributes:
         columns: names that a row may have, beside that of its key.
+        required: those of them that every row must have.
         key: None, as training knows no keys.
     """
 
     columns = frozenset([COLUMN])
+    required = (COLUMN,)
     key: str | None = None
 
     def __init__(self, task: LanguageTask, model: SequenceModel) -> None:

@@ -1,20 +1,21 @@
 """Forecasts that cost nothing or next to nothing, to be shown beside every trained model.
 
 Last value, seasonal naive and a ridge regression on lags, each direct for every step ahead, fitted
-on the training rows and given intervals by their errors on the validation rows. Scoring is in
-`metrics`; nothing here looks at a test row before it is in the past.
+on the training rows and given intervals by their errors on the rows before those that are scored.
+Scoring is in `metrics`; nothing here looks at a test row before it is in the past.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from throughtime.errors import OptionError, ShapeError
-from throughtime.tasks.metrics import forecast_metrics, mase_scale, training_std
+from throughtime.errors import OptionError
+from throughtime.tasks.metrics import Split, score_forecasts
 from throughtime.tasks.scaling import Scale, fit_scale
 
 Array = npt.NDArray[np.float64]
@@ -31,30 +32,6 @@ _CHUNK = 4096
 
 
 @dataclass(frozen=True)
-class Split:
-    """One series and the rows of it that may be learned from.
-
-    Attributes:
-        y: the whole series (T,), NaN where missing.
-        train: rows to fit on.
-        validation: rows to choose the penalty and the intervals on.
-
-    Raises:
-        ShapeError: `y` is not one column of numbers.
-    """
-
-    y: np.ndarray
-    train: slice
-    validation: slice
-
-    def __post_init__(self) -> None:
-        if self.y.ndim != 1 or self.y.dtype.kind != "f":
-            raise ShapeError(
-                f"expected y as float numbers (T,), got {self.y.dtype} of shape {self.y.shape}"
-            )
-
-
-@dataclass(frozen=True)
 class Baseline:
     """Forecasts of every row of every series.
 
@@ -64,46 +41,44 @@ class Baseline:
     Attributes:
         name: for example `last_value`, `seasonal_naive(48)`, `ridge(336)`.
         mean: forecasts (T, K) of each series, K steps ahead, in the data's units.
-        errors: quantiles (K, Q) of `y - mean` on the validation rows, of each series.
+        early_errors: quantiles (K, Q) of `y - mean` of each series on its last training rows, as
+            many as there are validation rows: for the rows up to the validation part's end.
+        errors: the same on the validation rows: for the rows behind them.
         levels: levels (Q,) of the quantiles.
     """
 
     name: str
     mean: tuple[Array, ...]
+    early_errors: tuple[Array, ...]
     errors: tuple[Array, ...]
     levels: tuple[float, ...]
 
-    def quantiles(self, index: int, rows: slice) -> Array:
+    def quantiles(self, splits: Sequence[Split], index: int, rows: slice) -> Array:
         """Forecast quantiles (R, K, Q) of the R rows `rows` of series number `index`."""
-        return self.mean[index][rows, :, None] + self.errors[index]
+        mean, own = self.mean[index], splits[index]
+        _, behind, _ = own.validation.indices(own.y.size)
+        late = (np.arange(own.y.size) >= behind)[rows, None, None]
+        return mean[rows, :, None] + np.where(late, self.errors[index], self.early_errors[index])
 
     def score(
         self, splits: Sequence[Split], rows: Sequence[slice], *, season: int = 1
     ) -> dict[str, float]:
         """Score the rows `rows[i]` of each series, all steps ahead together.
 
+        `mean` is scored by every error of a point, the quantiles only by crps and coverage.
+
         Args:
             splits: the same series as the forecasts.
             rows: which rows of each series to score.
             season: season of the scale that mase divides by.
         """
-        targets, means, quantiles, scales, spreads = [], [], [], [], []
-        for index, (own, chosen) in enumerate(zip(splits, rows, strict=True)):
-            mean = self.mean[index][chosen]
-            shape = mean.shape
-            targets.append(np.broadcast_to(own.y[chosen, None], shape).ravel())
-            means.append(mean.ravel())
-            quantiles.append(self.quantiles(index, chosen).reshape(-1, len(self.levels)))
-            train = own.y[own.train]
-            scales.append(np.full(mean.size, mase_scale(train, season)))
-            spreads.append(np.full(mean.size, training_std(train)))
-        return forecast_metrics(
-            np.concatenate(targets),
-            np.concatenate(quantiles),
-            np.array(self.levels),
-            np.concatenate(scales),
-            np.concatenate(spreads),
-            mean=np.concatenate(means),
+        return score_forecasts(
+            splits,
+            rows,
+            [self.quantiles(splits, index, chosen) for index, chosen in enumerate(rows)],
+            self.levels,
+            season=season,
+            points=[mean[chosen] for mean, chosen in zip(self.mean, rows, strict=True)],
         )
 
 
@@ -167,6 +142,8 @@ def seasonal_naive(
 ) -> Baseline:
     """Forecast the last value seen at the same place in the season; before that, the last value.
 
+    The place is that of the time grid, so a gap does not put the season out of phase.
+
     Args:
         splits: the series.
         season: steps in a season.
@@ -180,15 +157,20 @@ def seasonal_naive(
     means = []
     for own in splits:
         length = own.y.size
-        padded = np.full(-(-max(length, 1) // season) * season, math.nan)
-        padded[:length] = own.y
-        same_phase = _fill_forward(padded.reshape(-1, season)).ravel()[:length]
+        rows = np.arange(length)
+        phase = (rows if own.position is None else own.position) % season
         mean = _held(own, fit_scale(own.y[own.train]), horizon)
-        for k in range(horizon):
-            # as many whole seasons back as it takes to be in the past when the forecast is made
-            back = -(-(k + 1) // season) * season
-            earlier = same_phase[: max(length - back, 0)]
-            mean[back:, k] = np.where(np.isnan(earlier), mean[back:, k], earlier)
+        # the rows with a value by phase and then time, each under a number that rises so
+        seen = np.flatnonzero(~np.isnan(own.y))
+        seen = seen[np.argsort(phase[seen], kind="stable")]
+        numbers = phase[seen] * length + seen
+        for k in range(min(horizon, length) if seen.size else 0):
+            # the last one of the row's phase up to when the forecast is made
+            wanted = phase[k + 1 :]
+            found = np.searchsorted(numbers, wanted * length + rows[: length - k - 1], "right") - 1
+            source = seen[found]
+            same = (found >= 0) & (phase[source] == wanted)
+            mean[k + 1 :, k] = np.where(same, own.y[source], mean[k + 1 :, k])
         means.append(mean)
     return _with_intervals(f"seasonal_naive({season})", splits, means, levels)
 
@@ -205,8 +187,8 @@ def ridge(
     Each series is scaled by the median and interquartile range of its training rows. For each step
     ahead, `w` minimises `sum (y - w x - b)**2 + n penalty |w|**2` over the n training rows, and the
     penalty is the one of `PENALTIES` with the smallest error on the validation rows (Hoerl and
-    Kennard 1970). A missing lag holds the value before it; rows with fewer than `lags` rows before
-    the forecast is made take the last value instead.
+    Kennard 1970). A missing lag holds the value before it; rows with fewer than `lags` rows between
+    the last restart and when the forecast is made take the last value instead.
 
     Args:
         splits: the series.
@@ -220,25 +202,41 @@ def ridge(
     _check(splits, horizon, lags, "number of lags")
     scales = [fit_scale(own.y[own.train]) for own in splits]
     scaled = [(own.y - s.location) / s.scale for own, s in zip(splits, scales, strict=True)]
+    pieces = [
+        (index, start, stop) for index, own in enumerate(splits) for start, stop in _pieces(own)
+    ]
+    between = [scaled[index][start:stop] for index, start, stop in pieces]
+    train = [_within(splits[index].train, start, stop) for index, start, stop in pieces]
+    validation = [_within(splits[index].validation, start, stop) for index, start, stop in pieces]
     weights = _fit_ridge(
-        _Rows(scaled, [own.train for own in splits], lags, horizon),
-        _Rows(scaled, [own.validation for own in splits], lags, horizon),
+        _Rows(between, train, lags, horizon), _Rows(between, validation, lags, horizon)
     )
-    means = []
-    for own, scale, y in zip(splits, scales, scaled, strict=True):
-        mean = _held(own, scale, horizon)
-        x, _, first = _lagged(y, slice(0, own.y.size), lags, horizon)
+    means = [_held(own, scale, horizon) for own, scale in zip(splits, scales, strict=True)]
+    for (index, start, stop), y in zip(pieces, between, strict=True):
+        x, _, first = _lagged(y, slice(0, y.size), lags, horizon)
         made = np.concatenate([(part @ weights).numpy() for part in _designs(x)])
-        made = made * scale.scale + scale.location
+        made = made * scales[index].scale + scales[index].location
+        mean = means[index][start:stop]
         for k in range(horizon):
             # what is made after row t is the forecast of row t + k + 1
-            mean[first + k + 1 :, k] = made[: max(own.y.size - first - k - 1, 0), k]
-        means.append(mean)
+            mean[first + k + 1 :, k] = made[: max(y.size - first - k - 1, 0), k]
     return _with_intervals(f"ridge({lags})", splits, means, levels)
 
 
+def _pieces(own: Split) -> list[tuple[int, int]]:
+    """First row, and the row behind the last, of each piece of a series without restarts."""
+    edges = [0, *(np.flatnonzero(np.diff(own.segments)) + 1).tolist(), own.y.size]
+    return list(pairwise(edges))
+
+
+def _within(part: slice, start: int, stop: int) -> slice:
+    """The rows of a part in a piece, counted from the piece's first row."""
+    begin, end, _ = part.indices(stop)
+    return slice(max(begin - start, 0), max(end - start, 0))
+
+
 class _Rows:
-    """The regression rows of one part of all series, as views, and sums over them.
+    """The regression rows of one part of all pieces of series, as views, and sums over them.
 
     X (n, L + 1) holds the lags, oldest first, and a one; Y (n, K) the targets, NaN where missing.
     """
@@ -246,9 +244,8 @@ class _Rows:
     def __init__(
         self, series: Sequence[Array], parts: Sequence[slice], lags: int, horizon: int
     ) -> None:
-        self.views = [
-            _lagged(y, part, lags, horizon)[:2] for y, part in zip(series, parts, strict=True)
-        ]
+        views = (_lagged(y, part, lags, horizon) for y, part in zip(series, parts, strict=True))
+        self.views = [(lagged, targets) for lagged, targets, _ in views if len(lagged)]
         self.xx = torch.zeros(lags + 1, lags + 1, dtype=torch.float64)
         self.xy = torch.zeros(lags + 1, horizon, dtype=torch.float64)
         self.rows = np.zeros(horizon, dtype=np.int64)
@@ -330,33 +327,50 @@ def _held(own: Split, scale: Scale, horizon: int) -> Array:
 
 
 def _fill_forward(values: Array) -> Array:
-    """Each NaN replaced by the last number before it along axis 0; leading NaN stay."""
-    rows = np.arange(len(values)).reshape(-1, *(1 for _ in values.shape[1:]))
-    last = np.maximum.accumulate(np.where(np.isnan(values), 0, rows), axis=0)
-    return np.take_along_axis(np.asarray(values, dtype=np.float64), last, axis=0)
+    """Each NaN of (T,) replaced by the last number before it; leading NaN stay."""
+    last = np.maximum.accumulate(np.where(np.isnan(values), 0, np.arange(values.size)))
+    return np.asarray(values[last], dtype=np.float64)
 
 
 def _with_intervals(
     name: str, splits: Sequence[Split], means: Sequence[Array], levels: Sequence[float]
 ) -> Baseline:
-    """Add the quantiles of the errors on the validation rows.
+    """Add the quantiles of the errors on the last training rows and on the validation rows."""
+    late = [own.validation for own in splits]
+    early = []
+    for own in splits:
+        start, stop, _ = own.train.indices(own.y.size)
+        early.append(slice(max(stop - _length(own.y, own.validation), start), stop))
+    return Baseline(
+        name,
+        tuple(means),
+        _error_quantiles(splits, means, early, levels),
+        _error_quantiles(splits, means, late, levels),
+        tuple(levels),
+    )
+
+
+def _error_quantiles(
+    splits: Sequence[Split], means: Sequence[Array], parts: Sequence[slice], levels: Sequence[float]
+) -> tuple[Array, ...]:
+    """Quantiles (K, Q) of the errors on the scored forecasts of a part of each series.
 
     A series with fewer than a hundred of them takes those of all series together, in units of each
     series' scale.
     """
     errors = [
-        own.y[own.validation, None] - mean[own.validation]
-        for own, mean in zip(splits, means, strict=True)
+        own.targets(part, mean.shape[1]) - mean[part]
+        for own, mean, part in zip(splits, means, parts, strict=True)
     ]
     scales = [fit_scale(own.y[own.train]).scale for own in splits]
     pooled = _quantiles(
         np.concatenate([e / scale for e, scale in zip(errors, scales, strict=True)]), levels
     )
-    own_quantiles = []
+    found = []
     for e, scale in zip(errors, scales, strict=True):
         enough = (~np.isnan(e)).sum(axis=0) >= _ROWS_FOR_OWN_INTERVAL
-        own_quantiles.append(np.where(enough[:, None], _quantiles(e, levels), pooled * scale))
-    return Baseline(name, tuple(means), tuple(own_quantiles), tuple(levels))
+        found.append(np.where(enough[:, None], _quantiles(e, levels), pooled * scale))
+    return tuple(found)
 
 
 def _quantiles(errors: Array, levels: Sequence[float]) -> Array:

@@ -17,15 +17,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from throughtime.data.findings import Findings
+from throughtime.data.grid import steps_between
 from throughtime.data.sequences import Series, Table, TableFormat
 from throughtime.data.splits import TABLE_SPLIT, split_rows
 from throughtime.data.tables import read_table
 from throughtime.data.windows import Example
 from throughtime.errors import DataError
 from throughtime.model import ModelConfig, SequenceModel
-from throughtime.tasks.baselines import DEFAULT_LEVELS, Split, default_baselines
+from throughtime.tasks.baselines import DEFAULT_LEVELS, default_baselines
 from throughtime.tasks.features import FeatureReader
-from throughtime.tasks.metrics import forecast_metrics, mase_scale, training_std
+from throughtime.tasks.metrics import Split, score_forecasts
 from throughtime.tasks.scaling import RobustScaler
 from throughtime.tasks.task import Metrics, Recipe, Task, misfit, run_over
 
@@ -243,8 +244,7 @@ class ForecastTask(Task):
 
     def baselines(self, data: Table) -> dict[str, dict[str, Metrics]]:
         """Return the figures of last value, seasonal naive and ridge on lags."""
-        parts = [_parts(series, self.options.fractions) for series in data.series]
-        splits = [Split(s.y, p[0], p[1]) for s, p in zip(data.series, parts, strict=True)]
+        splits = self._splits(data)
         found = default_baselines(
             splits,
             season=data.format.season,
@@ -254,11 +254,11 @@ class ForecastTask(Task):
         return {
             part: {
                 baseline.name: baseline.score(
-                    splits, [p[place] for p in parts], season=data.format.season
+                    splits, self._rows(data, part), season=data.format.season
                 )
                 for baseline in found
             }
-            for place, part in enumerate(self.parts[1:], start=1)
+            for part in self.parts[1:]
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -298,27 +298,32 @@ class ForecastTask(Task):
         return mean + inputs[..., :1], log_scale
 
     def _score(self, table: Table, forecasts: Sequence[Forecasts], part: str) -> Metrics:
-        place = self.parts.index(part)
-        targets, quantiles, scales, spreads = [], [], [], []
-        for series, forecast in zip(table.series, forecasts, strict=True):
-            parts = _parts(series, self.options.fractions)
-            y = self.features.ahead(series, parts[place])
-            made = forecast.quantiles.reshape(-1, len(self.options.levels))
-            there = ~np.isnan(y.ravel())
-            targets.append(y.ravel()[there])
-            quantiles.append(made[there])
-            train = series.y[parts[0]]
-            scales.append(np.full(there.sum(), mase_scale(train, table.format.season)))
-            spreads.append(np.full(there.sum(), training_std(train)))
-        joined = np.concatenate(quantiles)
-        return forecast_metrics(
-            np.concatenate(targets),
-            joined,
-            np.array(self.options.levels),
-            np.concatenate(scales),
-            np.concatenate(spreads),
-            mean=joined.mean(axis=-1),
+        ahead = np.arange(self.options.horizon)
+        rows = self._rows(table, part)
+        # the forecasts of a row are those made 1 to h rows before; before row 0 none is scored
+        made = [
+            forecast.quantiles[
+                np.maximum(np.arange(own.start, own.stop)[:, None] - 1 - ahead, 0), ahead
+            ]
+            for forecast, own in zip(forecasts, rows, strict=True)
+        ]
+        return score_forecasts(
+            self._splits(table), rows, made, self.options.levels, season=table.format.season
         )
+
+    def _rows(self, table: Table, part: str) -> list[slice]:
+        place = self.parts.index(part)
+        return [_parts(series, self.options.fractions)[place] for series in table.series]
+
+    def _splits(self, table: Table) -> list[Split]:
+        step, months = table.format.step_us, table.format.step_months
+        found = []
+        for series in table.series:
+            train, validation, *_ = _parts(series, self.options.fractions)
+            first = np.arange(len(series)) == 0
+            position = np.cumsum(steps_between(series.time, first, step, months))
+            found.append(Split(series.y, train, validation, series.restarts, position))
+        return found
 
 
 def _parts(series: Series, fractions: tuple[float, ...]) -> tuple[slice, ...]:

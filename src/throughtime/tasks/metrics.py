@@ -1,11 +1,14 @@
 """How good a forecast or a language model was, as numbers that other libraries report too.
 
 Everything is float64 NumPy on flat rows (N,) in the data's own units. A row whose target is NaN is
-left out of every figure; `missing_targets` counts them. A NaN forecast of a target that is there is
-not left out: the figure becomes NaN. With no row to score every figure is NaN.
+left out of every figure. A NaN forecast of a target that is there is not left out: the figure
+becomes NaN. With no row to score every figure is NaN. Which rows of a series are scored, for a
+model and a baseline alike, is in `Split` and `score_forecasts`.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +16,6 @@ import numpy.typing as npt
 from throughtime.errors import OptionError, ShapeError
 
 Array = npt.NDArray[np.float64]
-
-_erf = np.frompyfunc(math.erf, 1, 1)
-
-
-def missing_targets(y: np.ndarray) -> int:
-    """How many targets (N,) are NaN and therefore in no figure."""
-    return int(np.isnan(np.asarray(y, dtype=np.float64)).sum())
 
 
 def mae(y: np.ndarray, forecast: np.ndarray) -> float:
@@ -78,15 +74,17 @@ def mase(y: np.ndarray, forecast: np.ndarray, scale: np.ndarray | float) -> floa
     return _mean(scaled[~np.isnan(own)])
 
 
-def mase_scale(train: np.ndarray, season: int) -> float:
+def mase_scale(train: np.ndarray, season: int, *, restarts: np.ndarray | None = None) -> float:
     """Mean absolute error of the seasonal naive forecast inside a training part (T,).
 
-    `q = mean over t of |y[t] - y[t - season]|` over the pairs without NaN. Where the part is too
-    short to hold one such pair, the lag is 1. NaN where the part has no pair at all or never moves.
+    `q = mean over t of |y[t] - y[t - season]|` over the pairs without NaN and without a restart
+    between them. Where the part holds no such pair, the lag is 1. NaN where there is none then
+    either, or the part never moves.
 
     Args:
         train: the training part of one series (T,), NaN where missing.
         season: steps in a season; 1 for none.
+        restarts: (T,) bool, True where a row does not follow on the one before; None: nowhere.
 
     Raises:
         OptionError: `season` is below 1.
@@ -98,9 +96,10 @@ def mase_scale(train: np.ndarray, season: int) -> float:
     if season < 1:
         raise OptionError(f"expected a season of at least 1 step, got {season}; 1 means none")
     y = np.asarray(train, dtype=np.float64)
+    segment = np.zeros(y.size) if restarts is None else np.cumsum(restarts)
     for lag in dict.fromkeys((season, 1)):
         steps = np.abs(y[lag:] - y[:-lag])
-        steps = steps[~np.isnan(steps)]
+        steps = steps[~np.isnan(steps) & (segment[lag:] == segment[:-lag])]
         if steps.size:
             return float(steps.mean()) or math.nan
     return math.nan
@@ -136,17 +135,6 @@ def pinball(y: np.ndarray, quantiles: np.ndarray, levels: np.ndarray) -> Array:
     return loss
 
 
-def weighted_quantile_loss(y: np.ndarray, quantiles: np.ndarray, levels: np.ndarray) -> float:
-    """Twice the summed quantile loss over the summed size of the targets, mean over the levels.
-
-    `mean over p of 2 sum loss_p / sum |y|`, which GluonTS reports as `mean_wQuantileLoss`. NaN
-    where every target is zero.
-    """
-    target, _, _ = _quantile_rows(y, quantiles, levels)
-    size = _mean(np.abs(target))
-    return 2 * float(pinball(y, quantiles, levels).mean()) / size if size else math.nan
-
-
 def crps(y: np.ndarray, quantiles: np.ndarray, levels: np.ndarray) -> float:
     """Continuous ranked probability score, approximated from quantiles, in the data's units.
 
@@ -168,27 +156,6 @@ def crps(y: np.ndarray, quantiles: np.ndarray, levels: np.ndarray) -> float:
     return 2 * float(pinball(y, quantiles, level).mean())
 
 
-def crps_gaussian(y: np.ndarray, mean: np.ndarray, std: np.ndarray) -> float:
-    """Continuous ranked probability score of normal forecasts, exactly.
-
-    `s (z (2 F(z) - 1) + 2 f(z) - 1 / sqrt(pi))` with `z = (y - mean) / s` and `F`, `f` the standard
-    normal distribution and density (Gneiting, Raftery, Westveld and Goldman 2005).
-    Where `s` is 0 it is the absolute error.
-
-    Args:
-        y: targets (N,).
-        mean: forecast means (N,).
-        std: forecast standard deviations (N,), not negative.
-    """
-    target, centre, spread = _rows(y, mean, std)
-    error = target - centre
-    z = np.divide(error, spread, out=np.zeros_like(error), where=spread != 0)
-    inside = np.asarray(_erf(z / math.sqrt(2)), dtype=np.float64)
-    density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    score = spread * (z * inside + 2 * density - 1 / math.sqrt(math.pi))
-    return _mean(np.where(spread == 0, np.abs(error), score))
-
-
 def coverage(y: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> float:
     """Share of targets (N,) inside their interval, both ends included, 0 to 1."""
     target, low, high = _rows(y, lower, upper)
@@ -204,13 +171,13 @@ def forecast_metrics(
     train_std: np.ndarray | float,
     *,
     mean: np.ndarray,
+    median: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Every figure of a forecast at once, for a model and a baseline alike.
 
     Mean and median are scored by the error that each of them minimises: mse and mse_scaled take
-    `mean`; mae, mase and smape take the median, which is interpolated between the two levels next
-    to 0.5 where 0.5 is not one of them. Coverage is that of the interval between the first and
-    last level.
+    `mean`; mae, mase and smape take `median`. Coverage is that of the interval between the first
+    and last level.
 
     Args:
         y: targets (N,), NaN where missing; several series and horizons flattened together.
@@ -219,6 +186,8 @@ def forecast_metrics(
         scale_for_mase: `mase_scale` of each row's series (N,), or one number.
         train_std: `training_std` of each row's series (N,), or one number.
         mean: forecast means (N,).
+        median: forecast medians (N,); None: those of the quantiles, interpolated between the two
+            levels next to 0.5 where 0.5 is not one of them.
 
     Returns:
         Figures under mae, mse, mse_scaled, mase, smape, crps and coverage.
@@ -240,8 +209,9 @@ def forecast_metrics(
         )
     forecast = np.asarray(quantiles, dtype=np.float64)
     score = crps(y, forecast, level)
-    middle = (level.size - 1) // 2, level.size // 2
-    median = (forecast[:, middle[0]] + forecast[:, middle[1]]) / 2
+    if median is None:
+        middle = (level.size - 1) // 2, level.size // 2
+        median = (forecast[:, middle[0]] + forecast[:, middle[1]]) / 2
     return {
         "mae": mae(y, median),
         "mse": mse(y, mean),
@@ -251,6 +221,94 @@ def forecast_metrics(
         "crps": score,
         "coverage": coverage(y, forecast[:, 0], forecast[:, -1]),
     }
+
+
+@dataclass(frozen=True)
+class Split:
+    """One series, the rows of it that may be learned from, and where its rows lie in time.
+
+    Attributes:
+        y: the whole series (T,), NaN where missing.
+        train: rows to fit on.
+        validation: rows to choose on.
+        restarts: (T,) bool, True where a row does not follow on the one before; None: nowhere.
+        position: (T,) int, steps of the time grid since any beginning; None: a row is a step.
+
+    Raises:
+        ShapeError: a column does not have its kind of numbers or its length.
+    """
+
+    y: np.ndarray
+    train: slice
+    validation: slice
+    restarts: np.ndarray | None = None
+    position: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name, kinds in (("y", "f"), ("restarts", "b"), ("position", "iu")):
+            column = getattr(self, name)
+            if column is not None and (
+                column.shape != (self.y.size,) or column.dtype.kind not in kinds
+            ):
+                raise ShapeError(
+                    f"expected y as float numbers (T,), restarts as bool (T,) and position as "
+                    f"whole numbers (T,), got {name} as {column.dtype} of shape {column.shape}"
+                )
+
+    @property
+    def segments(self) -> np.ndarray:
+        """Number (T,) of the piece without restarts that each row is in."""
+        zeros = np.zeros(self.y.size, dtype=np.int64)
+        return zeros if self.restarts is None else np.cumsum(self.restarts)
+
+    def targets(self, rows: slice, horizon: int) -> Array:
+        """What is scored: `y[t]` (R, K) of the R rows, once for each of K steps ahead.
+
+        NaN where the value is missing, or the row k + 1 steps before is in another segment.
+        """
+        row = np.arange(self.y.size)[rows, None]
+        made = row - 1 - np.arange(horizon)
+        segments = self.segments
+        same = (made >= 0) & (segments[np.maximum(made, 0)] == segments[row])
+        return np.where(same, self.y[row], math.nan)
+
+
+def score_forecasts(
+    splits: Sequence[Split],
+    rows: Sequence[slice],
+    quantiles: Sequence[np.ndarray],
+    levels: Sequence[float],
+    *,
+    season: int = 1,
+    points: Sequence[np.ndarray] | None = None,
+) -> dict[str, float]:
+    """Score forecasts of rows of several series, all steps ahead together.
+
+    Args:
+        splits: the series.
+        rows: which rows of each series to score.
+        quantiles: forecasts (R, K, Q) of the R rows of each series, made k + 1 steps before.
+        levels: levels (Q,) of the quantiles.
+        season: season of the scale that mase divides by.
+        points: what is named as the forecast itself (R, K), scored by every error; None: the
+            mean and the median of the quantiles, each by its own.
+
+    Returns:
+        What `forecast_metrics` returns.
+    """
+    columns: list[tuple[Array, ...]] = []
+    for index, (own, chosen, made) in enumerate(zip(splits, rows, quantiles, strict=True)):
+        target = own.targets(chosen, made.shape[1])
+        there = ~np.isnan(target)
+        train = own.y[own.train]
+        restarts = None if own.restarts is None else own.restarts[own.train]
+        scale = np.full(there.sum(), mase_scale(train, season, restarts=restarts))
+        spread = np.full(there.sum(), training_std(train))
+        mean = (made.mean(axis=-1) if points is None else points[index])[there]
+        columns.append((target[there], made[there], scale, spread, mean))
+    target, made, scale, spread, mean = map(np.concatenate, zip(*columns, strict=True))
+    median = None if points is None else mean
+    return forecast_metrics(target, made, np.array(levels), scale, spread, mean=mean, median=median)
 
 
 def nats(log_probabilities: np.ndarray) -> float:

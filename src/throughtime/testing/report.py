@@ -139,6 +139,10 @@ class Ledger:
         """Count one comparison."""
         self.comparisons[law] = self.comparisons.get(law, 0) + 1
 
+    def largest(self) -> tuple[dict[int, float], dict[int, float]]:
+        """Return copies of the largest differences so far, to go back to."""
+        return dict(self.values), dict(self.gradients)
+
     def broken(self, law: int, finding: str) -> LawBrokenError:
         """Return the error that names the law."""
         return LawBrokenError(law, LAWS[law], finding)

@@ -7,14 +7,17 @@ one line. What the task itself prefers is its `Recipe`.
 import os
 import re
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from throughtime import layers
 from throughtime.data.demos import DEMO_PREFIX, describe
+from throughtime.data.sequences import Duplicates
 from throughtime.data.splits import parse_split
 from throughtime.data.windows import Buckets, Example, Lanes
 from throughtime.errors import DataError, OptionError
@@ -85,8 +88,98 @@ def refuse(options: Mapping[str, Any], task: str) -> None:
         OptionError: when there are any.
     """
     if options:
-        names = ", ".join(option.replace("_", "-") for option in options)
-        raise OptionError(f"expected options of {task}, got {names}: leave out what has no effect")
+        other = LanguageTask.name if task == ForecastTask.name else ForecastTask.name
+        names = ", ".join(map(option_name, options))
+        which, it = ("is", "it") if len(options) == 1 else ("are", "them")
+        raise OptionError(
+            f"expected options of {task}, got {names}, which {which} for {other}; "
+            f"leave {it} out or give --task {other}"
+        )
+
+
+def option_name(name: str) -> str:
+    """Return an option of `fit` or of reading as it is typed on the command line."""
+    return "--" + {"covariates": "covariate"}.get(name, name).replace("_", "-")
+
+
+class Reading(BaseModel):
+    """Options of `read_table` that may be given for training; fitting says the training share."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    time: str | None = None
+    target: str | None = None
+    key: str | None = None
+    covariates: Sequence[str] | None = None
+    known_future: Sequence[str] = ()
+    step: str | int | timedelta | None = None
+    season: int | None = None
+    max_gap: int | None = None
+    duplicates: Duplicates = "last"
+    time_format: str | None = None
+
+
+def reading(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return options of reading a table, checked.
+
+    Raises:
+        OptionError: when there is no such option, or its value is of another type.
+    """
+    given = options or {}
+    unknown = [str(name) for name in given if name not in Reading.model_fields]
+    if unknown:
+        raise OptionError(
+            f"expected options of reading among {', '.join(Reading.model_fields)}, got "
+            f"{', '.join(unknown)}; leave out what is not among them"
+        )
+    checked = Reading.model_validate(dict(given))
+    return {name: getattr(checked, name) for name in given}
+
+
+def window(task: Task, asked: int | None, bptt: str | None) -> int:
+    """Return T of a window: as asked, or what the task prefers.
+
+    Raises:
+        OptionError: when the windows are whole sequences or lanes, whatever is asked.
+    """
+    if task.independent:
+        typed = said(window=asked, bptt=bptt)
+        if typed:
+            names = " and ".join(map(option_name, typed))
+            raise OptionError(
+                f"expected no {names} for independent sequences, which are read whole, got "
+                f"{' and '.join(str(value) for value in typed.values())}; leave it out"
+            )
+    elif bptt == "full" and asked is not None:
+        raise OptionError(
+            f"expected no --window with --bptt full, whose windows are whole lanes, got {asked}; "
+            "leave it out, or choose how long they are by --lanes"
+        )
+    return task.recipe.steps if asked is None else asked
+
+
+def check_targets(examples: Sequence[Example]) -> None:
+    """Refuse training data in which there is nothing to learn, at any step ahead.
+
+    Raises:
+        DataError: when there are no targets, or none so many steps ahead.
+    """
+    rows = sum(map(len, examples))
+    if not sum(map(count_targets, examples)):
+        raise DataError(
+            f"expected training rows with a value to learn, got none in {rows} rows; give more "
+            "data or another --split"
+        )
+    if examples[0].targets.ndim == 1:
+        return
+    there = np.any([(~np.isnan(example.targets)).any(axis=0) for example in examples], axis=0)
+    if not there.all():
+        longest = int(there.argmin())
+        raise DataError(
+            f"expected training rows with a value at each of {len(there)} steps ahead, got none "
+            f"{longest + 1} ahead in {rows} rows; "
+            + (f"give --horizon {longest} at most, or more data" if longest else "give more data")
+        )
 
 
 def device(asked: str) -> torch.device:
@@ -127,16 +220,7 @@ def lanes(examples: Sequence[Example], asked: int | None, most: int, steps: int,
         most: lanes that the task prefers.
         steps: T of a window.
         task: whose examples these are.
-
-    Raises:
-        DataError: when there is nothing to learn from.
     """
-    if not sum(map(count_targets, examples)):
-        rows = sum(map(len, examples))
-        raise DataError(
-            f"expected training rows with a value to learn, got none in {rows} rows; give more "
-            "data or another --split"
-        )
     if asked is not None:
         return asked
     if task.independent:
@@ -149,10 +233,17 @@ def plan(task: Task, examples: list[Example], config: TrainingConfig) -> Lanes |
     """Return the windows: batches of independent sequences, or lanes with carried state."""
     if task.independent:
         return Buckets(examples, config.lanes, config.seed)
-    found = Lanes(examples, config.lanes, config.steps, config.seed)
-    if config.bptt == "full":
-        return Lanes(examples, config.lanes, found.lane_steps, config.seed)
-    return found
+    return Lanes(examples, config.lanes, config.steps, config.seed)
+
+
+def whole_lanes(examples: list[Example], config: TrainingConfig) -> TrainingConfig:
+    """Return a configuration with windows as long as its lanes, as under full BPTT.
+
+    Raises:
+        DataError: when there are more lanes than steps.
+    """
+    steps = Lanes(examples, config.lanes, config.steps, config.seed).lane_steps
+    return config.model_copy(update={"steps": steps})
 
 
 def new_directory(out: str | os.PathLike[str] | None, data: Any, task: str) -> Path:

@@ -29,13 +29,14 @@ class Budget(BaseModel):
     amount: float = Field(gt=0, allow_inf_nan=False)
 
     @classmethod
-    def parse(cls, text: str) -> "Budget":
-        """Read a budget such as `60s`, `5min`, `500steps` or `3epochs`.
+    def parse(cls, text: str | int | float) -> "Budget":
+        """Read a budget such as `60s`, `5min`, `500steps` or `3epochs`; a number says no unit.
 
         Raises:
             OptionError: when the text is none.
         """
-        match = re.fullmatch(r"\s*([0-9]{0,12}\.?[0-9]{1,12})\s*([a-z]+)\s*", text)
+        form = r"\s*([0-9]{0,12}\.?[0-9]{1,12})\s*([a-z]+)\s*"
+        match = re.fullmatch(form, text) if isinstance(text, str) else None
         kind, factor = _UNITS.get(match[2], (None, 0)) if match else (None, 0)
         if match is None or kind is None:
             raise OptionError(
@@ -57,7 +58,8 @@ class TrainingConfig(BaseModel):
     Attributes:
         budget: how long.
         lanes: B, most lanes in a window.
-        steps: T, steps of a window; gradients reach back as far under truncated BPTT.
+        steps: T, steps of a window, as far as gradients reach back; under full BPTT those of a
+            whole lane.
         bptt: "truncated" carries the state from window to window and cuts the gradient there;
             "full" takes whole lanes as windows.
         chunks: under full BPTT, recompute the forward pass in so many chunks instead of keeping

@@ -19,14 +19,14 @@ from throughtime.data.windows import Buckets, Lanes
 from throughtime.errors import BundleError, OptionError
 from throughtime.kernels import threads_for
 from throughtime.model import ModelConfig, SequenceModel
-from throughtime.run import Run, results, save, task_from_json
+from throughtime.run import Run, locate, results, save, task_from_json
 from throughtime.tasks.forecast import ForecastOptions, ForecastTask, Head
 from throughtime.tasks.language import LanguageOptions, LanguageTask
 from throughtime.tasks.task import Task, mean_loss
 from throughtime.training import checkpoint, choices
 from throughtime.training.config import Budget, TrainingConfig
 from throughtime.training.interrupt import Interrupted, asked_to_stop
-from throughtime.training.loop import Loop
+from throughtime.training.loop import Loop, count_targets
 from throughtime.training.progress import Watcher, watcher
 
 
@@ -36,7 +36,7 @@ def fit(
     task: str | None = None,
     layer: str | None = None,
     out: str | os.PathLike[str] | None = None,
-    budget: str = "60s",
+    budget: str | int | float = "60s",
     seed: int = 0,
     device: str = "auto",
     split: str | None = None,
@@ -49,7 +49,7 @@ def fit(
     memory: int | None = None,
     lanes: int | None = None,
     window: int | None = None,
-    bptt: Literal["truncated", "full"] = "truncated",
+    bptt: Literal["truncated", "full"] | None = None,
     chunks: int = 1,
     learning_rate: float | None = None,
     weight_decay: float = 0.01,
@@ -64,7 +64,7 @@ def fit(
         task: "forecast" or "language"; by the kind of data when None.
         layer: name, size and depth, such as "gru:64x2"; the task's own choice when None.
         out: the run directory; a new one below `runs/` when None.
-        budget: how long to train: "60s", "500steps", "3epochs".
+        budget: how long to train: "60s", "500steps", "3epochs"; a number without a unit is refused.
         seed: of everything random.
         device: "auto", "cpu", "cuda".
         split: shares such as "70/15/15" (tables) or "90/10" (text), in time order.
@@ -77,7 +77,7 @@ def fit(
         memory: steps that the gates should remember from the start (chrono initialisation).
         lanes: B; as many as the data fills, up to the task's choice, when None.
         window: T of a window; the task's choice when None.
-        bptt: "truncated" or "full".
+        bptt: "truncated" (when None) or "full"; independent sequences are always read whole.
         chunks: pieces to recompute under full BPTT.
         learning_rate: the highest; the task's choice when None.
         weight_decay: of AdamW.
@@ -105,28 +105,33 @@ def fit(
     parsed = Budget.parse(budget)
     torch_device = choices.device(device)
     directory = choices.new_directory(out, data, name)
-    if chunks > 1 and bptt != "full":
-        raise OptionError(f"expected bptt='full' with chunks, got {bptt!r} and {chunks} chunks")
     for_tables = choices.said(horizon=horizon, head=head)
     for_text, sizes = choices.said(mode=mode), choices.said(embedding=embedding)
     fitted: Task
     try:
         if name == ForecastTask.name:
             choices.refuse({**for_text, **sizes}, name)
-            read: Any = read_table(data, **(reading or {}))
+            share = {"training_share": given["fractions"][0]} if given else {}
+            read: Any = read_table(data, **choices.reading(reading), **share)
             fitted = ForecastTask.fit(read, ForecastOptions(**for_tables, **given))
         else:
             choices.refuse({**for_tables, **(reading or {})}, name)
             read = read_text(data, **for_text)
             fitted = LanguageTask.fit(read, LanguageOptions(**for_text, **given))
         recipe = fitted.recipe
-        steps = recipe.steps if window is None else window
+        steps = choices.window(fitted, window, bptt)
+        whole = bptt == "full" or fitted.independent
+        if chunks > 1 and not whole:
+            raise OptionError(
+                f"expected bptt='full' with chunks, got 'truncated' and {chunks} chunks"
+            )
         examples = fitted.examples(read, "train")
+        choices.check_targets(examples)
         config = TrainingConfig(
             budget=parsed,
             lanes=choices.lanes(examples, lanes, recipe.lanes, steps, fitted),
             steps=steps,
-            bptt=bptt,
+            bptt="full" if whole else "truncated",
             chunks=chunks,
             learning_rate=recipe.learning_rate if learning_rate is None else learning_rate,
             weight_decay=weight_decay,
@@ -134,14 +139,18 @@ def fit(
             patience=patience,
             seed=seed,
         )
+        if whole and not fitted.independent:
+            config = choices.whole_lanes(examples, config)
         chosen = choices.layer(recipe.layer if layer is None else layer, dropout)
         model_config = fitted.model_config(str(chosen), dropout=dropout, memory=memory, **sizes)
     except ValidationError as error:
         raise choices.option_error(error) from None
     for line in read.findings.lines:
         tell.say(line)
+    source = os.fspath(data) if choices.is_path(data) else ""
     origin = {
-        "source": os.fspath(data) if choices.is_path(data) else "",
+        "source": source,
+        "place": os.path.abspath(source) if os.path.exists(source) else source,
         "task": {"name": name, **fitted.to_json()},
         "vocabulary": fitted.vocabulary_json(),
         "model": model_config.model_dump(mode="json"),
@@ -171,7 +180,10 @@ def resume(path: str | os.PathLike[str], data: Any = None, *, show: bool = True)
     directory = Path(path)
     content = checkpoint.load(directory)
     origin = content["origin"]
-    source = data if data is not None else origin["source"]
+    source = data
+    if data is None:
+        near = locate(origin["source"], directory)
+        source = near if os.path.exists(near) else origin["place"]
     if isinstance(source, str) and not source:
         raise BundleError(
             f"expected the data of {directory} again, got none: it was trained on a frame; "
@@ -206,6 +218,8 @@ def _train(
         model = SequenceModel(ModelConfig.model_validate(origin["model"]))
         model = model.to(choices.device(origin["device"]))
         _describe(tell, task, model, plan, config, baselines)
+        if not sum(map(count_targets, validation)):
+            tell.say("no validation targets: the last weights are kept")
         loop = Loop(
             task,
             model,
@@ -226,12 +240,26 @@ def _train(
                 finished = loop.run(lambda: wish.asked)
         finally:
             tell.ended()
+    stopped = Interrupted(
+        f"stopped at step {loop.course.step}, all saved; "
+        f"go on with: throughtime train --resume {directory}"
+    )
     if not finished:
-        raise Interrupted(
-            f"stopped at step {loop.course.step}, all saved; "
-            f"go on with: throughtime train --resume {directory}"
-        )
+        raise stopped
     tell.say(f"trained {loop.course.step} steps in {loop.course.seconds:.0f} s; evaluating")
+    try:
+        run = _finish(task, data, loop, baselines)
+    except KeyboardInterrupt:
+        raise stopped from None
+    checkpoint.remove(directory)
+    return run
+
+
+def _finish(
+    task: Task, data: Any, loop: Loop, baselines: dict[str, dict[str, dict[str, float]]]
+) -> Run:
+    """Evaluate the model that training left, and write its run directory."""
+    model = loop.model
     figures = results(task, task.evaluate(model, data), baselines)
     figures["training"] = {
         "steps": loop.course.step,
@@ -240,17 +268,15 @@ def _train(
         "skipped": loop.skipped,
         "parameters": model.parameter_count(),
     }
-    run = save(
-        directory,
+    return save(
+        loop.directory,
         task,
         model,
         data=data,
-        training=origin["training"],
-        source=origin["source"],
+        training=loop.origin["training"],
+        source=loop.origin["source"],
         figures=figures,
     )
-    checkpoint.remove(directory)
-    return run
 
 
 def _describe(

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from throughtime.errors import ThroughtimeError
 
-class Interrupted(Exception):
+
+class Interrupted(ThroughtimeError):
     """Training was asked to stop; its checkpoint is written."""
 
 

@@ -113,7 +113,7 @@ class Loop:
         The checkpoint is renewed at each validation, and every few minutes where these are rare.
 
         Returns:
-            True when the run is finished; False when it was stopped, with its checkpoint written.
+            True when the run is finished, False when it was stopped; its checkpoint is written.
 
         Raises:
             ThroughtimeError: when no gradient is finite any more.
@@ -122,6 +122,7 @@ class Loop:
         self.model.train()
         self._lap_began = self._clock()
         saved_at = self.course.seconds
+        saved_step = self.resumed_at
         finished = self._finished()
         while not finished:
             if stop():
@@ -137,9 +138,11 @@ class Loop:
                 self.recent = Recent()
             if due or self.course.seconds - saved_at >= SAVE_EVERY_SECONDS:
                 self.save()
-                saved_at = self.course.seconds
+                saved_at, saved_step = self.course.seconds, self.course.step
             self.course.spent(self._lap())
             finished = self._finished()
+        if saved_step != self.course.step:
+            self.save()
         if self.best.weights is not None:
             self.model.load_state_dict(self.best.weights)
         return True
@@ -238,8 +241,14 @@ class Loop:
             )
 
     def _validate(self) -> float:
-        """Validate, keep the weights if they are the best so far, and return the loss."""
+        """Validate, keep the weights if they are the best so far, and return the loss.
+
+        While all are NaN, as without validation targets, they say nothing and patience lasts.
+        """
         loss = self.validate()
+        if math.isnan(loss) and self.best.weights is None:
+            self.course.validated(self._lap())
+            return loss
         better = loss < self.best.loss
         if better:
             weights = {name: value.clone() for name, value in self.model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Strict readings of the two formats that a bundle is made of: JSON and the safetensors header.
+"""Strict readings of the two formats of every file kept: JSON and the safetensors header.
 
 Bytes go in; checked values or one `BundleError` come out, and nothing is allocated on the word of a
 file. Python's `json` takes more than JSON (repeated keys, NaN), and the safetensors library takes
