@@ -53,7 +53,7 @@ def test_a_slip_of_the_pen_gets_the_nearest_name():
 
 
 def test_an_unknown_option_is_refused():
-    with pytest.raises(OptionError, match="options of gru among .*, got forget_bias"):
+    with pytest.raises(OptionError, match=r"options of gru among .*, got forget_bias"):
         make("gru", 3, 4, forget_bias=1.0)
 
 

@@ -78,7 +78,7 @@ def check_hold(run: Runner, x: Tensor, state: State, lengths: Tensor) -> None:
 def check_restart(run: Runner, lanes: int) -> None:
     """Law 4: a restart forgets the past, and is `initial_state` in values and in gradients."""
     layer, ledger = run.layer, run.ledger
-    before, later = run.reached(lanes, steps=1), None
+    before = run.reached(lanes, steps=1)
     with ledger.attempt(4, "restart"):
         first, again = layer.restart(before), layer.restart(before)
     fresh = layer.initial_state(lanes, device=run.device)
