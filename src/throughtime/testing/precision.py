@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+_LINES = 5
+
 
 @contextmanager
 def parameters_in(layer: nn.Module, dtype: torch.dtype | None) -> Iterator[None]:
@@ -43,16 +45,24 @@ def coarseness(function: Callable[[Tensor], Tensor], x: Tensor, reach: float) ->
     """Return the rounding noise of a function: its fourth difference along a line, typically.
 
     In a smooth function that is of the order of reach**4; what is left is the rounding of the
-    numbers inside. The median keeps kinks (relu) and thresholds from counting as rounding.
+    numbers inside. Kinks (relu) and thresholds lie on some lines and not on others, while rounding
+    is everywhere: so it is the least of several lines that counts, and on each the median.
 
     Args:
         function: of a tensor like x, to a tensor of any shape.
         x: where.
-        reach: spacing of the five points.
+        reach: spacing of the five points of a line.
     """
-    along = torch.cos(torch.arange(x.numel(), dtype=x.dtype, device=x.device)).view_as(x)
+    return min(_along_a_line(function, x, reach, line) for line in range(_LINES))
+
+
+def _along_a_line(
+    function: Callable[[Tensor], Tensor], x: Tensor, reach: float, line: int
+) -> float:
+    place = torch.arange(x.numel(), dtype=x.dtype, device=x.device)
+    along = torch.cos(place + line).view_as(x)
     weights = {-2: 1.0, -1: -4.0, 0: 6.0, 1: -4.0, 2: 1.0}
-    values = {k: function(x + k * reach * along).double() for k in weights}
+    values = {k: function(x + (k + 5 * line) * reach * along).double() for k in weights}
     difference = torch.stack([weight * values[k] for k, weight in weights.items()]).sum(dim=0)
     noise = difference.abs() / (1 + values[0].abs())
     noise = noise[noise > 0]
