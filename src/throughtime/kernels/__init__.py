@@ -4,8 +4,25 @@ Nothing here computes what a layer computes; that is in `layers`. A kernel is on
 to do what `reference.fold` does, and the laws hold it to that.
 """
 
-from throughtime.kernels.dispatch import BACKENDS, explain, run, use
+from throughtime.kernels.dispatch import explain, run, step, stepper_for
+from throughtime.kernels.linear import as_complex, as_pairs, linear_recurrence
 from throughtime.kernels.recurrence import FusedRecurrence, Recurrence
+from throughtime.kernels.stepper import Stepper
 from throughtime.kernels.threads import threads_for
+from throughtime.kernels.wish import BACKENDS, use
 
-__all__ = ["BACKENDS", "FusedRecurrence", "Recurrence", "explain", "run", "threads_for", "use"]
+__all__ = [
+    "BACKENDS",
+    "FusedRecurrence",
+    "Recurrence",
+    "Stepper",
+    "as_complex",
+    "as_pairs",
+    "explain",
+    "linear_recurrence",
+    "run",
+    "step",
+    "stepper_for",
+    "threads_for",
+    "use",
+]

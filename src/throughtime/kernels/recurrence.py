@@ -13,6 +13,10 @@ class Recurrence(Protocol):
 
     output_size: int
 
+    @property
+    def cell(self) -> str | None:
+        """Which of the compiled cells (`library.CELLS`) computes the same; None for none."""
+
     def update(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step: x (B, F) to y (B, D)."""
 

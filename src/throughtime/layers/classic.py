@@ -4,6 +4,7 @@ The parameters are exactly torch's: `weight_ih` (G*H, F), `weight_hh` (G*H, H), 
 `bias_hh` (G*H,), for G gates, so that weights move between the two libraries unchanged.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -27,6 +28,13 @@ class Classic(Recurrent):
 
     gates: ClassVar[int]
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Keep a subclass with an `update` of its own from the kernels of the old one."""
+        super().__init_subclass__(**options)
+        if "update" in vars(cls) and "gates" not in vars(cls):
+            cls.cell = None  # type: ignore[assignment,method-assign]
+            cls.fused = None  # type: ignore[attr-defined]
+
     def __init__(
         self,
         input_size: int,
@@ -47,6 +55,24 @@ class Classic(Recurrent):
             nn.Parameter(torch.zeros(leaves, hidden_size)) if learned_initial_state else None
         )
         self.reset_parameters()
+
+    @classmethod
+    def around(cls, weights: Sequence[Tensor], **options: Any) -> "Classic":
+        """Make a layer of weights that are there already: no copy, no new numbers, quickly.
+
+        Args:
+            weights: in the order of `fused_weights`; parameters, or tensors computed from some.
+            options: what else the maths of the layer reads, by attribute.
+        """
+        layer = cls.__new__(cls)
+        nn.Module.__init__(layer)
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "initial")
+        # Past `__setattr__`, which takes most of the time and refuses a tensor that was computed.
+        layer._parameters.update(dict.fromkeys(names) | dict(zip(names, weights, strict=False)))
+        hidden_size, input_size = weights[1].shape[1], weights[0].shape[1]
+        sizes = {"input_size": input_size, "output_size": hidden_size, "hidden_size": hidden_size}
+        vars(layer).update(sizes | options)
+        return layer
 
     def reset_parameters(self) -> None:
         """Start afresh: Xavier-uniform input weights, orthogonal recurrent weights, zero biases.

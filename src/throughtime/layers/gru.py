@@ -67,6 +67,11 @@ class GRU(Classic):
                 self.hidden_size, self.memory
             )
 
+    @property
+    def cell(self) -> str:
+        """The compiled cell of the same maths."""
+        return "gru"
+
     def update(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """One step: x (B, F) to y (B, H)."""
         input_r, input_z, input_n = self.from_input(x).chunk(3, dim=-1)

@@ -85,6 +85,11 @@ class LSTM(Classic):
         elif self.bias_ih is not None:
             self.bias_ih.data[forget] = 1.0
 
+    @property
+    def cell(self) -> str:
+        """The compiled cell of the same maths."""
+        return "lstm"
+
     def update(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One step: x (B, F) to y (B, H)."""
         total = self.from_input(x) + self.from_hidden(state.h)

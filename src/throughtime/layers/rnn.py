@@ -60,6 +60,11 @@ class RNN(Classic):
             input_size, hidden_size, bias=bias, learned_initial_state=learned_initial_state
         )
 
+    @property
+    def cell(self) -> str:
+        """The compiled cell of the same maths."""
+        return f"rnn_{self.nonlinearity}"
+
     def update(self, x: Tensor, state: RNNState) -> tuple[Tensor, RNNState]:
         """One step: x (B, F) to y (B, H)."""
         total = self.from_input(x) + self.from_hidden(state.h)

@@ -1,0 +1,138 @@
+// The C interface: the choice of an instruction set, and exceptions turned into return values.
+#include <atomic>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#include "kernels.h"
+#include "threads.h"
+
+namespace {
+
+using tt::Kernels;
+
+#if defined(TT_AVX512) || defined(TT_AVX512_BF16)
+bool has_avx512() {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+#endif
+
+// The kernels that were built and this machine can run, best last.
+std::vector<const Kernels*> usable() {
+    std::vector<const Kernels*> sets;
+#if defined(TT_PORTABLE)
+    sets.push_back(tt::portable_kernels());
+#endif
+#if defined(TT_AVX2)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        sets.push_back(tt::avx2_kernels());
+#endif
+#if defined(TT_AVX512)
+    if (has_avx512()) sets.push_back(tt::avx512_kernels());
+#endif
+#if defined(TT_AVX512_BF16)
+    if (has_avx512() && __builtin_cpu_supports("avx512bf16"))
+        sets.push_back(tt::avx512_bf16_kernels());
+#endif
+    return sets;
+}
+
+std::atomic<const Kernels*> in_use{nullptr};
+
+const Kernels& kernels() {
+    const Kernels* chosen = in_use.load(std::memory_order_acquire);
+    if (!chosen) in_use = chosen = usable().back();
+    return *chosen;
+}
+
+template <class Function>
+int guarded(const Function& function) {
+    try {
+        function();
+        return 0;
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+}
+
+bool can_run(const tt_layer& layer) {
+    return layer.numbers == TT_FLOAT32 || kernels().has_bfloat16;
+}
+
+}  // namespace
+
+// A stepper stays with the kernels that made it.
+struct tt_stepper {
+    const Kernels* kernels;
+    void* stepper;
+};
+
+extern "C" {
+
+int tt_interface(void) { return 1; }
+
+const char* tt_instruction_set(void) { return usable().empty() ? nullptr : kernels().name; }
+
+int tt_has_bfloat16(void) { return kernels().has_bfloat16; }
+
+int tt_use_instruction_set(const char* name) {
+    for (const Kernels* each : usable()) {
+        if (strcmp(each->name, name)) continue;
+        in_use = each;
+        return 0;
+    }
+    return 2;
+}
+
+void tt_use_pool(void* gomp_parallel) { tt::use_pool(gomp_parallel); }
+
+int tt_forward(const tt_sequence* sequence) {
+    if (!can_run(sequence->layer)) return 2;
+    return guarded([&] { kernels().forward(*sequence); });
+}
+
+int tt_backward(const tt_sequence* sequence, const tt_gradients* gradients) {
+    if (!can_run(sequence->layer)) return 2;
+    return guarded([&] { kernels().backward(*sequence, *gradients); });
+}
+
+int tt_linear_forward(const tt_linear* linear) {
+    return guarded([&] { kernels().linear_forward(*linear); });
+}
+
+int tt_linear_backward(const tt_linear* linear, const tt_linear_gradients* gradients) {
+    return guarded([&] { kernels().linear_backward(*linear, *gradients); });
+}
+
+int tt_step(const tt_layer* layer, int64_t lanes, const float* x, const float* h, const float* c,
+            float* h_after, float* c_after) {
+    return guarded([&] { kernels().step(*layer, lanes, x, h, c, h_after, c_after); });
+}
+
+tt_stepper* tt_stepper_new(const tt_layer* layer, int64_t lanes, const float* h_restart,
+                           const float* c_restart) {
+    try {
+        const Kernels* made_by = &kernels();
+        void* stepper = made_by->stepper_new(*layer, lanes, h_restart, c_restart);
+        return new tt_stepper{made_by, stepper};
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+
+void tt_stepper_free(tt_stepper* stepper) {
+    if (!stepper) return;
+    stepper->kernels->stepper_free(stepper->stepper);
+    delete stepper;
+}
+
+float* tt_stepper_h(tt_stepper* stepper) { return stepper->kernels->stepper_h(stepper->stepper); }
+float* tt_stepper_c(tt_stepper* stepper) { return stepper->kernels->stepper_c(stepper->stepper); }
+
+int tt_stepper_step(tt_stepper* stepper, int64_t count, const int64_t* which, const float* x,
+                    const uint8_t* resets, float* y) {
+    return stepper->kernels->stepper_step(stepper->stepper, count, which, x, resets, y) ? 0 : 3;
+}
+
+}  // extern "C"

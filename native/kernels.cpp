@@ -1,0 +1,96 @@
+// Compiled once for each instruction set, with TT_ISA as the namespace of everything in it.
+#include "kernels.h"
+
+#include "linear.h"
+#include "step.h"
+
+namespace TT_ISA {
+namespace {
+
+template <class Function>
+auto for_cell(int32_t cell, const Function& function) {
+    switch (cell) {
+        case TT_RNN_TANH: return function(RnnCell<false>{});
+        case TT_RNN_RELU: return function(RnnCell<true>{});
+        case TT_LSTM: return function(LstmCell{});
+        default: return function(GruCell{});
+    }
+}
+
+void run_forward(const tt_sequence& s) {
+    for_cell(s.layer.cell, [&](auto cell) {
+        using Cell = decltype(cell);
+#if defined(__AVX512BF16__)
+        if (s.layer.numbers == TT_BFLOAT16) return forward<Cell, BFloat16>(s);
+#endif
+        forward<Cell, float>(s);
+    });
+}
+
+void run_backward(const tt_sequence& s, const tt_gradients& d) {
+    for_cell(s.layer.cell, [&](auto cell) {
+        using Cell = decltype(cell);
+#if defined(__AVX512BF16__)
+        if (s.layer.numbers == TT_BFLOAT16) return backward<Cell, BFloat16>(s, d);
+#endif
+        backward<Cell, float>(s, d);
+    });
+}
+
+void run_linear_forward(const tt_linear& s) {
+    s.is_complex ? linear_forward<ComplexStep>(s) : linear_forward<RealStep>(s);
+}
+
+void run_linear_backward(const tt_linear& s, const tt_linear_gradients& d) {
+    s.is_complex ? linear_backward<ComplexStep>(s, d) : linear_backward<RealStep>(s, d);
+}
+
+void run_step(const tt_layer& layer, int64_t lanes, const float* x, const float* h, const float* c,
+              float* h_after, float* c_after) {
+    for_cell(layer.cell, [&](auto cell) {
+        step<decltype(cell)>(layer, lanes, x, h, c, h_after, c_after);
+    });
+}
+
+void* new_stepper(const tt_layer& layer, int64_t lanes, const float* h, const float* c) {
+    return for_cell(layer.cell, [&](auto cell) -> void* {
+        return static_cast<Stepper*>(new CellStepper<decltype(cell)>(layer, lanes, h, c));
+    });
+}
+
+Stepper& as_stepper(void* stepper) { return *static_cast<Stepper*>(stepper); }
+
+void free_stepper(void* stepper) { delete &as_stepper(stepper); }
+float* h_of_stepper(void* stepper) { return as_stepper(stepper).h(); }
+float* c_of_stepper(void* stepper) { return as_stepper(stepper).c(); }
+
+bool run_stepper(void* stepper, int64_t count, const int64_t* which, const float* x,
+                 const uint8_t* resets, float* y) {
+    return as_stepper(stepper).step(count, which, x, resets, y);
+}
+
+}  // namespace
+}  // namespace TT_ISA
+
+namespace tt {
+
+#define TT_JOIN_(a, b) a##b
+#define TT_JOIN(a, b) TT_JOIN_(a, b)
+#define TT_TEXT_(a) #a
+#define TT_TEXT(a) TT_TEXT_(a)
+
+const Kernels* TT_JOIN(TT_ISA, _kernels)() {
+    using namespace TT_ISA;
+#if defined(__AVX512BF16__)
+    constexpr bool kHasBFloat16 = true;
+#else
+    constexpr bool kHasBFloat16 = false;
+#endif
+    static const Kernels kernels = {TT_TEXT(TT_ISA),    kHasBFloat16,        run_forward,
+                                    run_backward,       run_linear_forward,  run_linear_backward,
+                                    run_step,           new_stepper,         free_stepper,
+                                    h_of_stepper,       c_of_stepper,        run_stepper};
+    return &kernels;
+}
+
+}  // namespace tt

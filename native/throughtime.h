@@ -1,0 +1,138 @@
+/* The CPU kernels' plain C interface: recurrences over whole sequences, one step, linear scans.
+ *
+ * Shape letters: B lanes, T steps, F features, H units, G gates of the cell. All arrays are row-major
+ * and dense unless strides are named. Absent arrays are null pointers. Functions return 0, or 1 when
+ * there is not enough memory, or 2 when this machine can't run what was asked for.
+ *
+ * A "row" is one step of one lane that is there: rows are numbered lane by lane, each lane's steps in
+ * order, so there are sum(lengths) of them, or B * T without lengths.
+ */
+#ifndef THROUGHTIME_H
+#define THROUGHTIME_H
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define TT_API __declspec(dllexport)
+#else
+#define TT_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum tt_cell { TT_RNN_TANH = 0, TT_RNN_RELU = 1, TT_LSTM = 2, TT_GRU = 3 };
+enum tt_numbers { TT_FLOAT32 = 0, TT_BFLOAT16 = 1 }; /* what is multiplied; sums are float32 */
+
+/* A classic cell: its sizes and its parameters, float32, in torch's layout and order of gates. */
+typedef struct {
+    int32_t cell;              /* tt_cell */
+    int32_t numbers;           /* tt_numbers */
+    int64_t features, units;   /* F, H */
+    const float *weight_ih;    /* (G*H, F) */
+    const float *weight_hh;    /* (G*H, H) */
+    const float *bias_ih;      /* (G*H,) or null */
+    const float *bias_hh;      /* (G*H,) or null */
+} tt_layer;
+
+/* Sequences, and what forward computes from them and keeps for backward. "stored" is float, or
+ * bfloat16 where `numbers` says so. The three buffers at the end are all there or all null. */
+typedef struct {
+    tt_layer layer;
+    int64_t threads;           /* how many may be used, 1 or more */
+    int64_t lanes, steps;      /* B, T */
+    const int64_t *lengths;    /* (B,) or null */
+    const uint8_t *resets;     /* (B, T) or null */
+    const void *x;             /* (rows, F) stored */
+    const float *h, *c;        /* (B, H): the state before step 0; c of an LSTM */
+    const float *h_restart, *c_restart; /* (B, H): the state after a reset; with resets */
+    float *y;                  /* (B, T, H), zero where a step is not there */
+    float *h_end, *c_end;      /* (B, H) */
+    void *gates;               /* (rows, slots*H) stored: 1 slot of an RNN, 4 of LSTM and GRU */
+    void *h_before;            /* (rows, H) stored: the state that each step started from */
+    float *c_before;           /* (rows, H), of an LSTM */
+} tt_sequence;
+
+/* What backward is given and what it computes, beside the sequence it is of (whose y and ends it
+ * does not use). It overwrites `gates` by the gradients of the gates' sums; the caller makes those of
+ * the weights from them, as one product each:
+ *   d weight_ih = gates[:, first G*H]^T x,   d weight_hh = gates[:, last G*H]^T h_before.
+ * Slots are i f g o for an LSTM. For a GRU they are n r z m: n, r, z of the input's product and
+ * r, z, m of the state's. */
+typedef struct {
+    const float *dy;           /* (B, T, H) or null for zeros */
+    const float *dh_end, *dc_end; /* (B, H) or null for zeros */
+    float *dx;                 /* (B, T, F) or null when not wanted */
+    float *dh, *dc;            /* (B, H) */
+    float *dh_restart, *dc_restart; /* (B, H), with resets */
+    float *dbias;              /* (slots*H,): the sum of `gates` over rows */
+} tt_gradients;
+
+/* A diagonal linear recurrence, h_t = a_t h_{t-1} + b_t elementwise, and its results. Complex
+ * numbers are pairs of floats, real and imaginary; sizes and strides count numbers. A stride of 0
+ * serves what is the same for all steps or lanes. */
+typedef struct {
+    int32_t is_complex;        /* 0 or 1 */
+    int64_t threads;           /* how many may be used, 1 or more */
+    int64_t lanes, steps, size; /* B, T, N */
+    const int64_t *lengths;    /* (B,) or null */
+    const uint8_t *resets;     /* (B, T) or null */
+    const float *a, *b;        /* (B, T, N), dense along N; backward does not use b */
+    int64_t a_lane, a_step, b_lane, b_step; /* their strides */
+    const float *state;        /* (B, N): before step 0 */
+    const float *restart;      /* (B, N): what a reset goes to; with resets */
+    float *h;                  /* (B, T, N), zero where a step is not there; backward reads it */
+    float *end;                /* (B, N): after the last step that is there; not of backward */
+} tt_linear;
+
+/* What backward is given and what it computes, beside the recurrence that it is of. */
+typedef struct {
+    const float *dh;           /* (B, T, N) or null for zeros */
+    const float *dend;         /* (B, N) or null for zeros */
+    float *da, *db;            /* (B, T, N), zero where a step is not there */
+    float *dstate;             /* (B, N) */
+    float *drestart;           /* (B, N) with resets, null without */
+} tt_linear_gradients;
+
+/* Which instruction set is in use ("avx512_bf16", "avx512", "avx2" or "portable"); choosing another
+ * returns 2 where the machine has it not. Choosing is for tests and is not safe beside other calls. */
+/* The number of this interface; another one is not to be called. */
+TT_API int tt_interface(void);
+
+TT_API const char *tt_instruction_set(void);
+TT_API int tt_use_instruction_set(const char *name);
+/* Whether bfloat16 products are there. */
+TT_API int tt_has_bfloat16(void);
+
+/* Run on the threads of the OpenMP runtime whose GOMP_parallel this is, or on threads of our own for
+ * each call when null. */
+TT_API void tt_use_pool(void *gomp_parallel);
+
+TT_API int tt_forward(const tt_sequence *sequence);
+TT_API int tt_backward(const tt_sequence *sequence, const tt_gradients *gradients);
+
+TT_API int tt_linear_forward(const tt_linear *linear);
+TT_API int tt_linear_backward(const tt_linear *linear, const tt_linear_gradients *gradients);
+
+/* One step of B lanes straight from unpacked float32 weights: x (B, F), states (B, H). y is h_after.
+ * What is read and what is written must not overlap. */
+TT_API int tt_step(const tt_layer *layer, int64_t lanes, const float *x, const float *h, const float *c,
+            float *h_after, float *c_after);
+
+/* Packed weights and the states of `lanes` lanes. Null when there is not enough memory. */
+typedef struct tt_stepper tt_stepper;
+TT_API tt_stepper *tt_stepper_new(const tt_layer *layer, int64_t lanes, const float *h_restart,
+                           const float *c_restart); /* (H,) each, or null for zeros */
+TT_API void tt_stepper_free(tt_stepper *stepper);
+TT_API float *tt_stepper_h(tt_stepper *stepper); /* (lanes, H) */
+TT_API float *tt_stepper_c(tt_stepper *stepper); /* (lanes, H), null but for an LSTM */
+/* Step `count` lanes: row i of x (count, F) belongs to lane which[i], or i when which is null. resets
+ * (count,) or null. y (count, H). Returns 3, and does nothing, when a lane is not there or named twice. */
+TT_API int tt_stepper_step(tt_stepper *stepper, int64_t count, const int64_t *which, const float *x,
+                    const uint8_t *resets, float *y);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
