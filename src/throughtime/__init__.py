@@ -19,6 +19,7 @@ _HOMES = {
     "Bidirectional": "throughtime.layers",
     "from_torch": "throughtime.layers",
     "to_torch": "throughtime.layers",
+    "accelerate": "throughtime.layers",
     "ThroughtimeError": "throughtime.errors",
     "Run": "throughtime.run",
     "load": "throughtime.run",
@@ -26,7 +27,7 @@ _HOMES = {
     "resume": "throughtime.training",
     "Stream": "throughtime.stream",
 }
-_ROOMS = ("check", "data", "errors", "kernels", "layers", "state", "tasks", "testing")
+_ROOMS = ("bench", "check", "data", "errors", "kernels", "layers", "state", "tasks", "testing")
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]
 

@@ -1,5 +1,6 @@
 """What a layer computes: one layer a file, all under the contract of `throughtime.recurrent`."""
 
+from throughtime.layers.accelerated import accelerate, backends, decelerate
 from throughtime.layers.bidirectional import Bidirectional
 from throughtime.layers.gru import GRU
 from throughtime.layers.lstm import LSTM
@@ -15,7 +16,10 @@ __all__ = [
     "Bidirectional",
     "LayerSpec",
     "Stack",
+    "accelerate",
+    "backends",
     "build",
+    "decelerate",
     "from_torch",
     "make",
     "names",
