@@ -1,21 +1,30 @@
 """Write the README's example and figures from real runs.
 
-    python scripts/readme_figures.py
+    python scripts/readme_figures.py             # everything
+    python scripts/readme_figures.py kernels     # among example, headline, kernels
 
-The example is run as it is printed; the figures are those that `benchmarks/headline.py` wrote last.
+The example is run as it is printed; the figures are those that `benchmarks/headline.py` and
+`benchmarks/kernels.py` wrote last. Those of the latter are in docs/speed.md as well, all of them.
 """
 
+import argparse
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from throughtime.bench import Figure, machine, text
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+SPEED = ROOT / "docs" / "speed.md"
 HEADLINE = ROOT / "benchmarks" / "results" / "headline.json"
+KERNELS = ROOT / "benchmarks" / "results" / "kernels.json"
 
 TRAIN = "throughtime train demo:sunspots --layer gru:32 --budget 250steps --out runs/sunspots"
 COMMANDS = (
@@ -54,10 +63,10 @@ def example() -> str:
 def headline() -> str:
     """Return the table of the headline runs."""
     found = json.loads(HEADLINE.read_text())
-    text, taxi = found["shakespeare"], found["taxi"]
+    shakespeare, taxi = found["shakespeare"], found["taxi"]
     rows = ["| run | figure | this model | baselines |", "|---|---|---|---|"]
     for name, figure, run in (
-        ("tiny shakespeare, 150 s, last 10 %", "nats", text),
+        ("tiny shakespeare, 150 s, last 10 %", "nats", shakespeare),
         ("New York taxi rides, 60 s, last 15 %", "mse_scaled", taxi),
     ):
         others = ", ".join(f"{b} {values[figure]:.4f}" for b, values in run["baselines"].items())
@@ -66,21 +75,108 @@ def headline() -> str:
     return "\n".join([*rows, "", f"({found['machine']}, torch {found['torch']}.)"])
 
 
+def kernels() -> str:
+    """Return training beside torch.nn, and what is held against other peers."""
+    found = _kernels()
+    others = [
+        figure
+        for figure in _figures(found)
+        if not _is_training(figure)
+        and not figure.peer.startswith("tt.")
+        and any(bar.of == "ratio" for bar in figure.asked)
+    ]
+    return "\n".join([*_training(found), "", *_rows(others), "", _taken(found)])
+
+
+def all_kernels() -> str:
+    """Return every figure of the bench."""
+    found = _kernels()
+    others = [figure for figure in _figures(found) if not _is_training(figure)]
+    return "\n".join([*_training(found), "", *_rows(others), "", _taken(found)])
+
+
+def _kernels() -> dict[str, Any]:
+    if not KERNELS.exists():
+        raise SystemExit(f"expected {KERNELS}, got none; run python benchmarks/kernels.py")
+    found: dict[str, Any] = json.loads(KERNELS.read_text())
+    return found
+
+
+def _figures(found: dict[str, Any]) -> list[Figure]:
+    return [Figure.from_json(content) for content in found["figures"]]
+
+
+def _is_training(figure: Figure) -> bool:
+    """Whether it has a place in the table of sizes by layers."""
+    return figure.part == "train" and not figure.case.startswith("bf16")
+
+
+def _training(found: dict[str, Any]) -> list[str]:
+    figures = [figure for figure in _figures(found) if _is_training(figure)]
+    by_place = {(figure.size, figure.layer): figure for figure in figures}
+    names = list(dict.fromkeys(figure.layer for figure in figures))
+    rows = [
+        f"| training, B, T, F, H | {' | '.join(f'{name.upper()}' for name in names)} |",
+        f"|---|{'---|' * len(names)}",
+    ]
+    for size in dict.fromkeys(figure.size for figure in figures):
+        cells = []
+        for name in names:
+            figure = by_place[size, name]
+            ours, theirs = (text.amount(figure, value) for value in (figure.ours, figure.theirs))
+            cells.append(f"**{text.ratio(figure, figure.ratio)}** ({theirs} to {ours})")
+        rows.append(f"| {', '.join(map(str, size))} | {' | '.join(cells)} |")
+    return rows
+
+
+def _rows(figures: list[Figure]) -> list[str]:
+    rows = ["| | | ours | peer | | ratio |", "|---|---|---|---|---|---|"]
+    for figure in figures:
+        ours, theirs = (text.amount(figure, value) for value in (figure.ours, figure.theirs))
+        layer = "" if figure.layer == figure.part else f"{figure.layer} "
+        rows.append(
+            f"| {figure.part} | {layer}{figure.case} | {ours} | {theirs} | {figure.peer} | "
+            f"**{text.ratio(figure, figure.ratio)}** |"
+        )
+    return rows
+
+
+def _taken(found: dict[str, Any]) -> str:
+    """Say where the figures are from, and which miss what is asked of them."""
+    missed = [text.missed(figure, bar) for figure in _figures(found) for bar in figure.missed]
+    short = f" Missed: {'; '.join(missed)}." if missed else ""
+    spread = "one process" if found["processes"] == 1 else f"{found['processes']} processes"
+    return f"({machine.as_text(found['machine'])}; medians of {spread}.{short})"
+
+
 def _is_shown(line: str) -> bool:
     """Leave out the progress between the first and the last line of training."""
     return not re.match(r"step \d+", line)
 
 
-def _between(text: str, marker: str, content: str) -> str:
+def _between(path: Path, marker: str, content: str) -> None:
     pattern = re.compile(rf"(<!-- {marker} -->\n).*?(\n<!-- end -->)", re.DOTALL)
-    if not pattern.search(text):
-        raise SystemExit(f"expected a section {marker} in the README, got none")
-    return pattern.sub(lambda match: match[1] + content + match[2], text)
+    before = path.read_text()
+    if not pattern.search(before):
+        raise SystemExit(f"expected a section {marker} in {path.name}, got none")
+    path.write_text(pattern.sub(lambda match: match[1] + content + match[2], before))
+
+
+SECTIONS: dict[str, list[tuple[Path, Callable[[], str]]]] = {
+    "example": [(README, example)],
+    "headline": [(README, headline)],
+    "kernels": [(README, kernels), (SPEED, all_kernels)],
+}
 
 
 def main() -> None:
-    text = _between(README.read_text(), "example", example())
-    README.write_text(_between(text, "headline", headline()))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sections", nargs="*", help=f"{', '.join(SECTIONS)}; all if not given")
+    for name in parser.parse_args().sections or SECTIONS:
+        if name not in SECTIONS:
+            parser.error(f"expected a section among {', '.join(SECTIONS)}, got {name!r}")
+        for path, content in SECTIONS[name]:
+            _between(path, name, content())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from throughtime.cli.failures import explain
 from throughtime.cli.train import train
 from throughtime.training import fit
 
-VERBS = ("demo", "train", "evaluate", "predict", "generate", "check", "stream")
+VERBS = ("demo", "train", "evaluate", "predict", "generate", "check", "stream", "bench")
 
 HEAVY = ("torch", "polars", "numpy", "safetensors")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from throughtime import __version__
-from throughtime.cli import check, demo, evaluate, generate, predict, stream, train
+from throughtime.cli import bench, check, demo, evaluate, generate, predict, stream, train
 from throughtime.cli.failures import (
     INTERRUPTED,
     PIPE_CLOSED,
@@ -29,6 +29,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "generate": generate.generate,
     "check": check.check,
     "stream": stream.stream,
+    "bench": bench.bench,
 }
 
 app = typer.Typer(

@@ -23,7 +23,7 @@ _HIGHER_IS_NO_BETTER = ("coverage",)
 
 def print_json(content: Any) -> None:
     """Print one JSON document; numbers that JSON has no word for become null."""
-    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False)
     print(text)
 
 
@@ -55,7 +55,7 @@ def print_figures(results: dict[str, Any]) -> None:
             ]
             last = place == len(rows) - 1
             table.add_row("" if place else part, who, *cells, end_section=last)
-    Console(file=sys.stdout, highlight=False, width=_width()).print(table)
+    Console(file=sys.stdout, highlight=False, width=wide(100)).print(table)
 
 
 def print_run(run: "Run", *, as_json: bool) -> None:
@@ -93,16 +93,17 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def _width() -> int | None:
+def wide(columns: int) -> int | None:
     """Return a fixed width where nobody is looking, so that no line is folded."""
-    return None if sys.stdout.isatty() else 100
+    return None if sys.stdout.isatty() else columns
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return JSON values without numbers that JSON has no word for; these become null."""
     if isinstance(value, dict):
-        return {str(name): _finite(part) for name, part in value.items()}
+        return {str(name): finite(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
+        return [finite(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
