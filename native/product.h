@@ -115,15 +115,15 @@ void pack_transposed(const float* weights, int64_t units, int64_t terms, const i
     }
 }
 
-// Add to sums[u][r][g] the products of kRows rows with the panels of kVectors vectors of units.
+// Terms from which a single sum is made of two halves.
+constexpr int64_t kManyTerms = 64;
+
+// Add to sums[u][r][g] the terms [begin, end) of the products of kRows rows with the panels of
+// kVectors vectors of units, one after the other.
 template <int kRows, int kVectors, int kGates>
-TT_INLINE void multiply(Vec (&sums)[kVectors][kRows][kGates],
-                                                    const float* const* rows, const float* panels,
-                                                    int64_t panel_stride, int64_t terms) {
-    const float* row[kRows];
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) row[r] = rows[r];
-    for (int64_t k = 0; k < terms; ++k) {
+TT_INLINE void add_terms(Vec (&sums)[kVectors][kRows][kGates], const float* const (&row)[kRows],
+                         const float* panels, int64_t panel_stride, int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
         Vec weight[kVectors][kGates];
 #pragma GCC unroll 4
         for (int u = 0; u < kVectors; ++u)
@@ -143,13 +143,9 @@ TT_INLINE void multiply(Vec (&sums)[kVectors][kRows][kGates],
 
 #if defined(__AVX512BF16__)
 template <int kRows, int kVectors, int kGates>
-TT_INLINE void multiply(Vec (&sums)[kVectors][kRows][kGates],
-                                                    const BFloat16* const* rows,
-                                                    const BFloat16* panels, int64_t panel_stride,
-                                                    int64_t terms) {
-    const BFloat16* row[kRows];
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) row[r] = rows[r];
+TT_INLINE void add_terms(Vec (&sums)[kVectors][kRows][kGates],
+                         const BFloat16* const (&row)[kRows], const BFloat16* panels,
+                         int64_t panel_stride, int64_t begin, int64_t end) {
     const auto add_pair = [&](int64_t k, size_t bytes) __attribute__((always_inline)) {
         __m512bh weight[kVectors][kGates];
 #pragma GCC unroll 4
@@ -171,10 +167,54 @@ TT_INLINE void multiply(Vec (&sums)[kVectors][kRows][kGates],
                         (Vec)_mm512_dpbf16_ps((__m512)sums[u][r][g], weight[u][g], term);
         }
     };
-    for (int64_t k = 0; k + 1 < terms; k += 2) add_pair(k, 4);
-    if (terms % 2) add_pair(terms - 1, 2);
+    for (int64_t k = begin; k + 1 < end; k += 2) add_pair(k, 4);
+    if ((end - begin) % 2) add_pair(end - 1, 2);
 }
 #endif
+
+// Add to sums[u][r][g] the products of kRows rows with the panels of kVectors vectors of units.
+//
+// Where a unit has only one sum, of many terms, that is made of two, one for each half of the terms:
+// with few rows they are computed side by side, so that the processor need not wait for one sum all
+// the time; with many, one after the other. The result is the same, bit for bit.
+template <int kRows, int kVectors, int kGates, class Stored>
+TT_INLINE void multiply(Vec (&sums)[kVectors][kRows][kGates], const Stored* const* rows,
+                        const Stored* panels, int64_t panel_stride, int64_t terms) {
+    const Stored* row[kRows];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) row[r] = rows[r];
+    if (kGates > 1 || terms < kManyTerms) {
+        add_terms(sums, row, panels, panel_stride, 0, terms);
+        return;
+    }
+    const int64_t half = terms / (2 * kTogether<Stored>) * kTogether<Stored>;
+    const Stored* const second = panels + half * kGates * kWidth;
+    if constexpr (kGates == 1 && kTogether<Stored> == 1 &&
+                  2 * kRows * kVectors <= kAccumulators) {
+        Vec others[kVectors][kRows][kGates] = {};
+        for (int64_t k = 0; k < half; ++k) {
+#pragma GCC unroll 4
+            for (int u = 0; u < kVectors; ++u) {
+                const Vec here = load(panels + u * panel_stride + k * kWidth);
+                const Vec there = load(second + u * panel_stride + k * kWidth);
+#pragma GCC unroll 8
+                for (int r = 0; r < kRows; ++r) {
+                    sums[u][r][0] += here * row[r][k];
+                    others[u][r][0] += there * row[r][half + k];
+                }
+            }
+        }
+        add_terms(others, row, panels, panel_stride, 2 * half, terms);
+        for (int u = 0; u < kVectors; ++u)
+            for (int r = 0; r < kRows; ++r) sums[u][r][0] += others[u][r][0];
+    } else {
+        add_terms(sums, row, panels, panel_stride, 0, half);
+        Vec others[kVectors][kRows][kGates] = {};
+        add_terms(others, row, panels, panel_stride, half, terms);
+        for (int u = 0; u < kVectors; ++u)
+            for (int r = 0; r < kRows; ++r) sums[u][r][0] += others[u][r][0];
+    }
+}
 
 // The most rows, and with so many rows the most vectors of units, whose sums stay in registers.
 constexpr int rows_at_once(int gates) {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 torch.set_num_threads(1)
 settings.register_profile(
@@ -13,6 +13,10 @@ settings.register_profile(
     derandomize=True,
     max_examples=25,
     suppress_health_check=[HealthCheck.too_slow],
+)
+# For scripts to which any failure will do, however large its example.
+settings.register_profile(
+    "unshrunk", settings.get_profile("throughtime"), phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile("throughtime")
 

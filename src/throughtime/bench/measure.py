@@ -52,6 +52,7 @@ def interleave(
     effort: Effort,
     *,
     block: int = 1,
+    turn: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Time several ways in turn: A B A B, so that what slows the machine down slows all of them.
@@ -59,7 +60,10 @@ def interleave(
     Args:
         ways: by name.
         effort: how often. With `warm`, each way is run once before anything is timed.
-        block: how often each way is run before it is the next one's turn.
+        block: how often each way is run, at least, before it is the next one's turn.
+        turn: seconds that a way runs, at least, before it is the next one's turn: what takes a
+            millisecond in a training loop finds its code and data in the caches there, and not
+            right after something else has run.
         clock: seconds.
 
     Returns:
@@ -79,7 +83,10 @@ def interleave(
     done = 0
     while done < least or (done < most and clock() - began < effort.seconds):
         for name, way in ways.items():
-            times[name] += [_run(way, clock) for _ in range(block)]
+            taken = [_run(way, clock) for _ in range(block)]
+            while sum(taken) < turn:
+                taken.append(_run(way, clock))
+            times[name] += taken
         done += 1
     return times
 

@@ -25,6 +25,8 @@ ASKED = {
 ASKED_IN_BFLOAT16 = {"gru": 3.0, "lstm": 2.2}
 """Times faster than torch.nn in float32, at the largest size."""
 
+_TURN = 0.03
+
 
 def cases(*, quick: bool) -> list[Case]:
     """Return the sizes of each layer; the quick ones leave out the largest."""
@@ -61,7 +63,7 @@ def _measure(plan: Plan, effort: Effort, *, bfloat16: bool) -> list[Figure]:
     layer, ours, theirs = trainings(
         figure.layer, (lanes, steps, features, units), autocast=bfloat16
     )
-    times = interleave({"ours": ours.way, "theirs": theirs.way}, effort)
+    times = interleave({"ours": ours.way, "theirs": theirs.way}, effort, turn=_TURN)
     apart = agree(ours.results(), theirs.results(), BFLOAT16 if bfloat16 else FLOAT32)
     return [
         figure.measured(

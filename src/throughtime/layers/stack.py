@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from throughtime import kernels
 from throughtime.errors import OptionError, ShapeError, StateError
 from throughtime.layers import noise as noises
 from throughtime.recurrent import Recurrent
@@ -93,7 +94,7 @@ class Stack(Recurrent):
         """One step through all layers: x (B, F) to y (B, D)."""
         after: list[State] = []
         for place, layer in enumerate(self._each()):
-            y, part = layer.update(self._prepare(x, place), state[place])
+            y, part = kernels.step(layer, self._prepare(x, place), state[place])
             after.append(part)
             x = self._combine(x, y, place, state[-1] if self.dropout else None)
         if self.dropout:
