@@ -134,14 +134,13 @@ TT_INLINE Exponential exponential(Vec x) {
     return {r + (r * r) * q, (Vec)(((IntVec)shifted + 127) << 23)};
 }
 
-// 1 / (1 + exp(-x)), and zero where that is below the normal numbers.
+// 1 / (1 + exp(-x)). From 88.4 on the power of two is inf, and the result zero.
 TT_INLINE Vec sigmoid(Vec x) {
     Vec y = -x;
     y = y < -87.0f ? splat(-87.0f) : y;
-    y = y > 87.0f ? splat(87.0f) : y;
+    y = y > 89.0f ? splat(89.0f) : y;
     const Exponential e = exponential(y);
-    const Vec value = 1.0f / ((e.s + 1.0f) + e.s * e.p);
-    return x < -87.0f ? Vec{} : value;
+    return 1.0f / (e.s * (1.0f + e.p) + 1.0f);
 }
 
 // (exp(2|x|) - 1) / (exp(2|x|) + 1) with the sign of x: exact to the last bits near zero too.
