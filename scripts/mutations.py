@@ -185,10 +185,10 @@ MUTATIONS = (
         "return left < kWidth - 1 ? (int)left : kWidth;",
     ),
     Mutation(
-        "the last lane of uneven blocks is dropped",
+        "the last lane of the last block is dropped",
         "product.h",
-        "((rows - row) % (blocks - block) != 0)",
-        "0",
+        "visit_block<kGates, kMost, 4>(many, some, row, vector, visit);",
+        "visit_block<kGates, kMost, 4>(many - (block > 0), some, row, vector, visit);",
     ),
     Mutation(
         "an odd term is dropped from a bfloat16 product",
@@ -261,9 +261,7 @@ MUTATIONS = (
     ),
 )
 
-_SEQUENCES = [
-    f"test_native{part}.py" for part in ("", "_lanes", "_step", "_numbers", "_autograd")
-]
+_SEQUENCES = [f"test_native{part}.py" for part in ("", "_lanes", "_step", "_numbers", "_autograd")]
 RELEVANT = {"step.h": ("test_native_step.py", "test_step*.py"), "linear.h": ("test_linear*.py",)}
 """Tests of a file of native/; those of whole sequences for the others."""
 

@@ -171,8 +171,7 @@ class Recurrent(nn.Module):
                     f"got {tuple(reset.shape)} {reset.dtype}; True starts a lane afresh"
                 )
             state = states.where(reset.to(x.device), self.restart(state), state)
-        y, after = kernels.step(self, x, state)
-        return y, states.keep_types(after, state)
+        return kernels.step(self, x, state)
 
     def stepper(self, lanes: int) -> kernels.Stepper:
         """Return a stepper: packed weights and the states of B lanes, stepped without gradients.

@@ -69,12 +69,17 @@ def test_sequences_beyond_a_chunk_are_the_fold(cell, sizes, lengths, resets):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_what_is_not_kept_for_backward_changes_nothing(cell):
-    case = make_case(cell, 7, 9, 3, 18, lengths="some", resets="some")
+@pytest.mark.parametrize("bfloat16", [False, pytest.param(True, marks=needs_bfloat16)])
+@pytest.mark.parametrize(("lengths", "resets"), [(None, None), ("some", "some")])
+def test_what_is_not_kept_for_backward_changes_nothing(cell, bfloat16, lengths, resets):
+    case = make_case(cell, 7, 9, 3, 18, lengths=lengths, resets=resets)
     for conditions in conditions_here():
+        if bfloat16 and conditions.instruction_set != "avx512_bf16":
+            continue
         with under(conditions), torch.no_grad():
-            for kept, free in zip(native(case), native(case, keep=False), strict=True):
-                assert torch.equal(kept, free), conditions
+            kept = native(case, bfloat16=bfloat16)
+            free = native(case, bfloat16=bfloat16, keep=False)
+        assert all(map(torch.equal, kept, free)), conditions
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from throughtime import state as states
 from throughtime.kernels import linear, native
 from throughtime.kernels.fused import between_cuts, cuts
 from throughtime.kernels.recurrence import FusedRecurrence, Recurrence
@@ -18,7 +19,7 @@ def run(
     """Run a recurrence on the chosen backend. Arguments and result as in `reference.fold`."""
     wanted = wish()
     if wanted in (None, "native"):
-        if native.reason_against(layer, x) is None:
+        if native.reason_against(layer, x, state) is None:
             return native.run(layer, x, state, lengths, resets)
         if layer.cell is None and isinstance(layer, linear.LinearRecurrence):
             return linear.run_linear(layer, x, state, lengths, resets)
@@ -39,9 +40,10 @@ def step(layer: Recurrence, x: Tensor, state: State) -> tuple[Tensor, State]:
         or torch.is_autocast_enabled("cpu")
         or type(x) is not Tensor
         or wish() not in (None, "native")
-        or native.reason_against(layer, x) is not None
+        or native.reason_against(layer, x, state) is not None
     ):
-        return layer.update(x, state)
+        y, after = layer.update(x, state)
+        return y, states.keep_types(after, state)
     return native.step(layer, x, state)
 
 

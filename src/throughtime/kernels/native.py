@@ -6,25 +6,27 @@ a step without gradients goes straight to the library, since an operator costs m
 
 import ctypes
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from throughtime.errors import ShapeError
 from throughtime.kernels import library, operators
 from throughtime.kernels.recurrence import Recurrence
 from throughtime.state import State
 
 
-def reason_against(layer: Recurrence, x: Tensor | None = None) -> str | None:
-    """Return why the native kernels can't run a layer on an input, or None when they can."""
+def reason_against(layer: Recurrence, x: Tensor | None = None, state: State = ()) -> str | None:
+    """Return why the native kernels can't run a layer on an input and a state, None if they can."""
     cell = layer.cell
     if cell is None:
         return f"there is no native kernel for {type(layer).__name__}"
     weight: Tensor = layer.weight_hh  # type: ignore[attr-defined]
-    for tensor in (weight,) if x is None else (weight, x):
-        if tensor.device.type != "cpu":
+    for tensor in (weight,) if x is None else (weight, x, *state):
+        if not tensor.is_cpu:
             return f"native kernels run on the CPU, and this is on {tensor.device.type}"
         if tensor.dtype != torch.float32:
             return f"native kernels compute in float32, and this is {_name(tensor.dtype)}"
@@ -94,7 +96,10 @@ def run(
 
 def step(layer: Recurrence, x: Tensor, state: State) -> tuple[Tensor, State]:
     """Run one step without gradients: x (B, F) to y (B, H) and the next state."""
-    view, _kept = operators.view_of_layer(layer.cell or "", False, *_weights(layer))
+    cell, weights = layer.cell or "", _weights(layer)
+    units = state[0].shape[1]
+    _check_weights(weights, operators.GATES[cell] * units, x.shape[1], units)
+    view, _kept = operators.view_of_layer(cell, False, *weights)
     given = [leaf.contiguous() for leaf in (x, *state)]
     after = [torch.empty_like(leaf) for leaf in given[1:]]
     # Only the last of the two states may be absent.
@@ -110,7 +115,25 @@ def _has_bfloat16() -> bool:
 
 
 def _weights(layer: Any) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    return layer.weight_ih, layer.weight_hh, layer.bias_ih, layer.bias_hh
+    # From the dictionary of parameters where they stand in it: `nn.Module` takes half a microsecond
+    # to find each by itself.
+    own = layer._parameters
+    weights = [own[name] if name in own else getattr(layer, name) for name in _WEIGHTS]
+    return weights[0], weights[1], weights[2], weights[3]
+
+
+_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def _check_weights(weights: Sequence[Tensor | None], rows: int, features: int, units: int) -> None:
+    """Hold parameters to their sizes: the kernels read through plain pointers."""
+    wanted = ((rows, features), (rows, units), (rows,), (rows,))
+    for name, weight, size in zip(_WEIGHTS, weights, wanted, strict=True):
+        if weight is not None and (weight.shape != size or weight.dtype is not torch.float32):
+            raise ShapeError(
+                f"expected {name} as float32 {size} in a native kernel, got "
+                f"{weight.dtype} {tuple(weight.shape)}"
+            )
 
 
 def _name(dtype: torch.dtype) -> str:

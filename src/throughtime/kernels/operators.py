@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from throughtime.errors import ThroughtimeError
+from throughtime.errors import ShapeError, ThroughtimeError
 from throughtime.kernels import library
 
-_GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
+GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
 _SLOTS = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 4}
 """Numbers that a unit keeps of each step for backward; `native/cells.h` says which."""
 
@@ -74,6 +74,9 @@ def _run(
     bfloat16: bool,
     keep: bool,
 ) -> tuple[Tensor, ...]:
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+    check_sizes(x.shape, (h, c), weights, (h_restart, c_restart), cell)
+    _check_conditions(x, lengths, resets, h_restart)
     results = _new_results(x, h, lengths is not None, cell, bfloat16, keep)
     y, h_end, c_end, rows, *kept = results
     if lengths is not None:
@@ -95,6 +98,69 @@ def _run(
     )
     _call(library.load().tt_forward, ctypes.byref(sequence))
     return results
+
+
+def check_sizes(
+    shape: tuple[int, ...],
+    state: tuple[Tensor | None, Tensor | None],
+    weights: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
+    restart: tuple[Tensor | None, Tensor | None],
+    cell: str,
+) -> None:
+    """Hold every tensor to its size: the kernels write through plain pointers.
+
+    Layers check what users give them, but a traced graph and a changed parameter come here unseen.
+
+    Args:
+        shape: of x, (B, ..., F).
+        state: h and c, (B, H).
+        weights: in torch's layout.
+        restart: as `state`, or None without resets.
+        cell: one of `library.CELLS`.
+
+    Raises:
+        ShapeError: for another size or dtype.
+    """
+    units = weights[1].shape[-1]
+    rows, each = GATES[cell] * units, (shape[0], units)
+    wanted = ((rows, shape[-1]), (rows, units), (rows,), (rows,), each, each, each, each)
+    given = (*weights, *state, *restart)
+    if (state[1] is None) == (cell == "lstm") or state[0] is None:
+        raise ShapeError(f"expected the state of a {cell}, got one with other leaves")
+    for place, (tensor, size) in enumerate(zip(given, wanted, strict=True)):
+        if tensor is not None and (tensor.shape != size or tensor.dtype != torch.float32):
+            raise ShapeError(
+                f"expected {_NAMES[place]} as float32 {size} in a native {cell}, got "
+                f"{tensor.dtype} {tuple(tensor.shape)}"
+            )
+
+
+_NAMES = ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "h", "c", "h_restart", "c_restart"]
+
+
+def _check_conditions(
+    x: Tensor, lengths: Tensor | None, resets: Tensor | None, h_restart: Tensor | None
+) -> None:
+    if x.dim() != 3 or x.dtype != torch.float32:
+        raise ShapeError(
+            f"expected x as float32 (B, T, F) in a native kernel, got {x.dtype} {tuple(x.shape)}"
+        )
+    if lengths is not None and (
+        lengths.dtype != torch.int64
+        or lengths.shape != x.shape[:1]
+        or (len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= x.shape[1])
+    ):
+        raise ShapeError(
+            f"expected lengths as (B,) int64 between 0 and T = {x.shape[1]}, got "
+            f"{tuple(lengths.shape)} {lengths.dtype}: {lengths.flatten()[:5].tolist()}"
+        )
+    if resets is not None and (resets.dtype != torch.bool or resets.shape != x.shape[:2]):
+        raise ShapeError(
+            f"expected resets as (B, T) bool = {tuple(x.shape[:2])}, got "
+            f"{tuple(resets.shape)} {resets.dtype}"
+        )
+    if resets is not None and h_restart is None:
+        raise ShapeError("expected the state that resets go to beside resets, got None")
 
 
 def _run_backward(
@@ -136,16 +202,20 @@ def _run_backward(
         *map(_address, (*ends, dbias)),
     )
     _call(library.load().tt_backward, ctypes.byref(sequence), ctypes.byref(gradients))
-    count = lanes * steps if lengths is None else int(lengths.sum())
-    size, width = _GATES[cell] * units, _SLOTS[cell] * units
-    of_input, of_state = slice(0, size), slice(width - size, width)
-    dweight_ih = _product(gates[:count, of_input], rows[:count]).to(weight_ih.dtype)
-    dweight_hh = _product(gates[:count, of_state], h_before[:count]).to(weight_hh.dtype)
-    dbias_ih, dbias_hh = dbias[of_input], dbias[of_state].clone()
+    if lengths is not None:
+        count = int(lengths.sum())
+        gates, rows, h_before = gates[:count], rows[:count], h_before[:count]
+    size, width = GATES[cell] * units, _SLOTS[cell] * units
+    dweight_ih = _product(gates.narrow(1, 0, size), rows)
+    dweight_hh = _product(gates.narrow(1, width - size, size), h_before)
+    if bfloat16:
+        dweight_ih, dweight_hh = dweight_ih.float(), dweight_hh.float()
+    dbias_ih = dbias.narrow(0, 0, size).clone()
+    dbias_hh = dbias.narrow(0, width - size, size).clone()
     if cell == "gru":
         # The input's slots are n r z, and torch's rows r z n.
         dweight_ih, dbias_ih = dweight_ih.roll(-units, 0), dbias_ih.roll(-units, 0)
-    return (*states, dweight_ih, dweight_hh, dbias_ih.clone(), dbias_hh)
+    return (*states, dweight_ih, dweight_hh, dbias_ih, dbias_hh)
 
 
 def _product(gates: Tensor, inputs: Tensor) -> Tensor:
