@@ -191,9 +191,22 @@ MUTATIONS = (
         "visit_block<kGates, kMost, 4>(many - (block > 0), some, row, vector, visit);",
     ),
     Mutation(
+        "the second half of many terms is begun twice",
+        "product.h",
+        "add_terms(others, row, panels, panel_stride, 2 * half, terms);",
+        "add_terms(others, row, panels, panel_stride, 2 * half - 1, terms);",
+    ),
+    Mutation(
+        "few rows and many take their terms in another order",
+        "product.h",
+        "add_terms(others, row, panels, panel_stride, half, terms);",
+        "add_terms(others, row, panels, panel_stride, half + 1, terms);\n"
+        "        add_terms(others, row, panels, panel_stride, half, half + 1);",
+    ),
+    Mutation(
         "an odd term is dropped from a bfloat16 product",
         "product.h",
-        "if (terms % 2) add_pair(terms - 1, 2);",
+        "if ((end - begin) % 2) add_pair(end - 1, 2);",
         "",
     ),
     Mutation(

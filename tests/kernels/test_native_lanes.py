@@ -88,7 +88,7 @@ def test_a_lane_is_bit_equal_in_any_company(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("lanes", [5, 13, 33, 60])
+@pytest.mark.parametrize("lanes", [13, 60])
 def test_a_lane_among_many_long_ones_is_bit_equal_to_itself_alone(cell, lanes):
     # Enough work for several chunks and for a second thread, which one lane alone does not get.
     steps, units = 40, 34
