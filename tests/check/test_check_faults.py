@@ -10,6 +10,7 @@ from torch import Tensor
 
 from throughtime import state as states
 from throughtime.check import check
+from throughtime.kernels import native
 from throughtime.run import Run
 from throughtime.state import State
 
@@ -181,18 +182,20 @@ def test_outputs_that_are_not_numbers_are_caught(run_of: Load) -> None:
     assert "not finite" in item(report, "offline").detail
 
 
-def test_fused_kernel_that_differs_from_the_maths_is_caught(
+def test_kernel_that_differs_from_the_maths_is_caught(
     run_of: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_of("sunspots")
     layer = type(run.model.layers)
-    own = layer.fused
+    # Whichever of the two runs here: the native kernels, or torch's where there are none.
+    for holder, name in ((native, "run"), (layer, "fused")):
+        own = getattr(holder, name)
 
-    def fused(self: Any, x: Tensor, state: State) -> tuple[Tensor, State]:
-        y, state = own(self, x, state)
-        return y * 1.01, state
+        def faulty(*arguments: Any, own: Any = own) -> tuple[Tensor, State]:
+            y, state = own(*arguments)
+            return y * 1.01, state
 
-    monkeypatch.setattr(layer, "fused", fused)
+        monkeypatch.setattr(holder, name, faulty)
     assert "reference backend" in failed(check(run, drift=8))
 
 

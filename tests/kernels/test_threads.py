@@ -3,14 +3,13 @@
 import pytest
 import torch
 
-from throughtime.kernels import native, threads_for
+from throughtime.kernels import threads_for
 from throughtime.kernels.threads import WORTH_SHARING
 
 
 @pytest.fixture(params=[1, 2, 3])
-def callers(request, monkeypatch):
-    """The caller's number of threads, without native kernels; the tests' own is put back."""
-    monkeypatch.setattr(native, "missing", lambda: "for a test")
+def callers(request):
+    """The caller's number of threads; the tests' own is put back."""
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param
@@ -50,9 +49,3 @@ def test_blocks_nest(callers):
             pass
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == callers
-
-
-def test_native_kernels_choose_for_themselves(callers, monkeypatch):
-    monkeypatch.setattr(native, "missing", lambda: None)
-    with threads_for(0):
-        assert torch.get_num_threads() == callers
