@@ -1,13 +1,15 @@
 // What the classic cells compute from the sums of their gates, and its derivative; one vector of
-// units at a time. Sums, time and lanes live in product.h and sequence.h.
+// units at a time. Sums live in product.h, time and lanes in
+// forward.h and backward.h.
 //
 // A cell says how many gates its input and its state are multiplied for (in torch's order of rows),
 // and how many numbers a unit saves for backward (slots). `backward` overwrites the slots by the
 // gradients of the gates' sums. Of those, the first kGates are of the input's product and the kGates
-// from kHiddenSlot on are of the state's; both are consecutive, so that each is one matrix.
+// from kHiddenSlot on are of the state's. Slot g of the former belongs to torch's kInputRow(g)-th rows;
+// of the latter the g-th to its g-th.
 #pragma once
 
-#include "vector.h"
+#include "maths.h"
 
 namespace TT_ISA {
 
@@ -16,6 +18,7 @@ template <bool kRelu>
 struct RnnCell {
     static constexpr int kGates = 1, kSlots = 1, kHiddenSlot = 0;
     static constexpr bool kHasCell = false, kSplitsLastGate = false;
+    static constexpr int kInputRow(int slot) { return slot; }
 
     static TT_INLINE Vec forward(const Vec* sum, Vec /*projected*/, Vec /*h*/, Vec& /*c*/, Vec* slot) {
         return slot[0] = kRelu ? relu(sum[0]) : tanh(sum[0]);
@@ -33,6 +36,7 @@ struct RnnCell {
 struct LstmCell {
     static constexpr int kGates = 4, kSlots = 4, kHiddenSlot = 0;
     static constexpr bool kHasCell = true, kSplitsLastGate = false;
+    static constexpr int kInputRow(int slot) { return slot; }
 
     static TT_INLINE Vec forward(const Vec* sum, Vec /*projected*/, Vec /*h*/, Vec& c, Vec* slot) {
         slot[0] = sigmoid(sum[0]);
@@ -61,6 +65,7 @@ struct LstmCell {
 struct GruCell {
     static constexpr int kGates = 3, kSlots = 4, kHiddenSlot = 1;
     static constexpr bool kHasCell = false, kSplitsLastGate = true;
+    static constexpr int kInputRow(int slot) { return (slot + 2) % 3; }
 
     static TT_INLINE Vec forward(const Vec* sum, Vec projected, Vec h, Vec& /*c*/, Vec* slot) {
         const Vec r = sigmoid(sum[0]), z = sigmoid(sum[1]), n = tanh(projected + r * sum[2]);

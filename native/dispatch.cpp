@@ -70,7 +70,7 @@ struct tt_stepper {
 
 extern "C" {
 
-int tt_interface(void) { return 1; }
+int tt_interface(void) { return 2; }
 
 const char* tt_instruction_set(void) { return usable().empty() ? nullptr : kernels().name; }
 

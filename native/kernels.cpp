@@ -1,6 +1,8 @@
 // Compiled once for each instruction set, with TT_ISA as the namespace of everything in it.
 #include "kernels.h"
 
+#include "backward.h"
+#include "forward.h"
 #include "linear.h"
 #include "step.h"
 

@@ -146,7 +146,7 @@ template <int kRows, int kVectors, int kGates>
 TT_INLINE void add_terms(Vec (&sums)[kVectors][kRows][kGates],
                          const BFloat16* const (&row)[kRows], const BFloat16* panels,
                          int64_t panel_stride, int64_t begin, int64_t end) {
-    const auto add_pair = [&](int64_t k, size_t bytes) __attribute__((always_inline)) {
+    const auto add_pair = [&](int64_t k, size_t bytes) TT_ALWAYS {
         __m512bh weight[kVectors][kGates];
 #pragma GCC unroll 4
         for (int u = 0; u < kVectors; ++u)

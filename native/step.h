@@ -2,7 +2,7 @@
 // states of its lanes.
 #pragma once
 
-#include "sequence.h"
+#include "forward.h"
 
 namespace TT_ISA {
 

@@ -37,36 +37,33 @@ typedef struct {
 } tt_layer;
 
 /* Sequences, and what forward computes from them and keeps for backward. "stored" is float, or
- * bfloat16 where `numbers` says so. The three buffers at the end are all there or all null. */
+ * bfloat16 where `numbers` says so. The buffers at the end are all there or all null. */
 typedef struct {
     tt_layer layer;
     int64_t threads;           /* how many may be used, 1 or more */
     int64_t lanes, steps;      /* B, T */
     const int64_t *lengths;    /* (B,) or null */
     const uint8_t *resets;     /* (B, T) or null */
-    const void *x;             /* (rows, F) stored */
+    const float *x;            /* (B, T, F) */
     const float *h, *c;        /* (B, H): the state before step 0; c of an LSTM */
     const float *h_restart, *c_restart; /* (B, H): the state after a reset; with resets */
     float *y;                  /* (B, T, H), zero where a step is not there */
     float *h_end, *c_end;      /* (B, H) */
     void *gates;               /* (rows, slots*H) stored: 1 slot of an RNN, 4 of LSTM and GRU */
-    void *h_before;            /* (rows, H) stored: the state that each step started from */
-    float *c_before;           /* (rows, H), of an LSTM */
+    float *c_before;           /* (rows, H), of an LSTM: what each step started from */
 } tt_sequence;
 
-/* What backward is given and what it computes, beside the sequence it is of (whose y and ends it
- * does not use). It overwrites `gates` by the gradients of the gates' sums; the caller makes those of
- * the weights from them, as one product each:
- *   d weight_ih = gates[:, first G*H]^T x,   d weight_hh = gates[:, last G*H]^T h_before.
- * Slots are i f g o for an LSTM. For a GRU they are n r z m: n, r, z of the input's product and
- * r, z, m of the state's. */
+/* What backward is given and what it computes, beside the sequence it is of (whose ends it does not
+ * use). It overwrites `gates`. The gradients of weights are like the weights, all there or all null;
+ * those of biases are always computed. */
 typedef struct {
     const float *dy;           /* (B, T, H) or null for zeros */
     const float *dh_end, *dc_end; /* (B, H) or null for zeros */
     float *dx;                 /* (B, T, F) or null when not wanted */
     float *dh, *dc;            /* (B, H) */
     float *dh_restart, *dc_restart; /* (B, H), with resets */
-    float *dbias;              /* (slots*H,): the sum of `gates` over rows */
+    float *dweight_ih, *dweight_hh; /* (G*H, F) and (G*H, H), or null when not wanted */
+    float *dbias_ih, *dbias_hh; /* (G*H,) */
 } tt_gradients;
 
 /* A diagonal linear recurrence, h_t = a_t h_{t-1} + b_t elementwise, and its results. Complex

@@ -1,8 +1,7 @@
-// One vector of float32 and the maths on it, for whatever instruction set this file is compiled for.
-// What a recurrence computes with vectors lives in product.h and cells.h.
+// One vector of float32, for whatever instruction set this file is compiled for. The maths on it lives
+// in maths.h.
 //
-// Written with the compilers' vector extensions, so that one source serves x86 and ARM. NaN and inf
-// come through every function as they do through torch's: a comparison that NaN fails picks NaN.
+// Written with the compilers' vector extensions, so that one source serves x86 and ARM.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +25,8 @@ constexpr int kAccumulators = 12;
 #endif
 
 // The maths below is a few instructions in the middle of a loop: a call would spill all registers.
-#define TT_INLINE inline __attribute__((always_inline))
+#define TT_ALWAYS __attribute__((always_inline))
+#define TT_INLINE inline TT_ALWAYS
 
 typedef float Vec __attribute__((vector_size(4 * kWidth)));
 typedef int32_t IntVec __attribute__((vector_size(4 * kWidth)));
@@ -89,6 +89,17 @@ TT_INLINE void store_part(BFloat16* to, Vec value, int count) {
 }
 #endif
 
+// The first `width` of a vector's numbers, which may be all of them.
+template <class Stored>
+TT_INLINE Vec load_some(const Stored* from, int width) {
+    return width == kWidth ? load(from) : load_part(from, width);
+}
+
+template <class Stored>
+TT_INLINE void store_some(Stored* to, Vec value, int width) {
+    width == kWidth ? store(to, value) : store_part(to, value, width);
+}
+
 // To the nearest, ties to even; a NaN stays a NaN.
 inline BFloat16 to_bfloat16(float value) {
     uint32_t bits;
@@ -106,53 +117,5 @@ TT_INLINE float sum(Vec value) {
     return total;
 #endif
 }
-
-TT_INLINE Vec absolute(Vec x) { return (Vec)((IntVec)x & 0x7fffffff); }
-
-TT_INLINE Vec with_sign_of(Vec magnitude, Vec x) {
-    return (Vec)((IntVec)magnitude | ((IntVec)x & (int32_t)0x80000000));
-}
-
-// exp(x) - 1 as (p, s) with exp(x) = s + s p, s a power of two and |p| < 0.42.
-//
-// x = n ln 2 + r, |r| <= ln 2 / 2, and p = exp(r) - 1 = r + r^2 q(r). The coefficients of q were
-// fitted for the least largest error relative to exp: 4e-9. Adding 1.5 * 2^23 rounds to a whole
-// number, whose bits then stand at the end of the fraction: no conversion that NaN could upset.
-struct Exponential {
-    Vec p, s;
-};
-
-TT_INLINE Exponential exponential(Vec x) {
-    constexpr float kRound = 12582912.0f;
-    const Vec shifted = x * 1.44269504088896341f + kRound;
-    const Vec n = shifted - kRound;
-    const Vec r = (x - n * 0.693359375f) + n * 2.12194440054690583e-4f;
-    Vec q = r * 0x1.6a2434p-10f + 0x1.1239e2p-7f;
-    q = q * r + 0x1.5558f2p-5f;
-    q = q * r + 0x1.555492p-3f;
-    q = q * r + 0x1.fffffcp-2f;
-    return {r + (r * r) * q, (Vec)(((IntVec)shifted + 127) << 23)};
-}
-
-// 1 / (1 + exp(-x)). From 88.4 on the power of two is inf, and the result zero.
-TT_INLINE Vec sigmoid(Vec x) {
-    Vec y = -x;
-    y = y < -87.0f ? splat(-87.0f) : y;
-    y = y > 89.0f ? splat(89.0f) : y;
-    const Exponential e = exponential(y);
-    return 1.0f / (e.s * (1.0f + e.p) + 1.0f);
-}
-
-// (exp(2|x|) - 1) / (exp(2|x|) + 1) with the sign of x: exact to the last bits near zero too.
-TT_INLINE Vec tanh(Vec x) {
-    Vec y = absolute(x) * 2.0f;
-    y = y > 20.0f ? splat(20.0f) : y;
-    const Exponential e = exponential(y);
-    const Vec m = (e.s - 1.0f) + e.s * e.p;
-    return with_sign_of(m / (m + 2.0f), x);
-}
-
-// max(x, 0), with NaN kept.
-TT_INLINE Vec relu(Vec x) { return x < 0.0f ? Vec{} : x; }
 
 }  // namespace TT_ISA

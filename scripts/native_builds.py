@@ -52,9 +52,10 @@ def test_files(*patterns: str) -> list[str]:
 
 
 def pytest_command(*arguments: str) -> list[str]:
-    """The command for a run without coverage, leftovers, and the search for a smaller example."""
-    own = ["-p", "no:cacheprovider", "--hypothesis-profile=unshrunk", "--tb=short", "-v"]
-    return [sys.executable, "-m", "pytest", *own, *arguments]
+    """The command for a run of quick tests, without checks of types or a search for examples."""
+    own = ["-o", "addopts=", "-m", "not slow", "-p", "no:cacheprovider"]
+    told = ["--hypothesis-profile=unshrunk", "--tb=short", "-v", "-ra"]
+    return [sys.executable, "-m", "pytest", *own, *told, *arguments]
 
 
 def environment_for(library: Path, **more: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ from native_builds import (
 
 OPTIONS = {"THROUGHTIME_SANITIZE": "ON", "THROUGHTIME_OPTIMIZATION": "-O0"}
 PLANT = (
-    "sequence.h",
+    "vector.h",
     "return width == kWidth ? load(from) : load_part(from, width);",
     "return load(from);",
 )

@@ -207,7 +207,7 @@ def test_the_operators_keep_the_rules_of_torch(cell, lengths, resets, bfloat16):
     if bfloat16 and sets_here()[-1] != "avx512_bf16":
         pytest.skip("this machine does not multiply bfloat16")
     case, _ = with_leaves(make_case(cell, *SIZES, lengths=lengths, resets=resets))
-    layer, (lanes, steps, _, _) = case.layer, SIZES
+    layer = case.layer
     restart = case.restart if resets else (None,) * len(case.restart)
     h, c = (*case.state, None)[:2]
     weights = (layer.weight_ih, layer.weight_hh)
@@ -217,14 +217,13 @@ def test_the_operators_keep_the_rules_of_torch(cell, lengths, resets, bfloat16):
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(torch.ops.throughtime.sequence, given, test_utils=checks)
     results = [each.detach() for each in torch.ops.throughtime.sequence(*given)]
-    y, h_end, c_end, rows, gates, h_before, c_before = results
-    rows = rows if lengths or bfloat16 else case.x.detach().flatten(0, 1)
-    kept = (rows, gates, h_before, c_before, *(weight.detach() for weight in weights))
-    options = (lanes, steps, cell, bfloat16, True)
+    y, h_end, c_end, gates, c_before = results
+    kept = (case.x, h, given[7], y, gates, c_before, *weights, case.lengths, case.resets)
     ends = (torch.randn_like(h_end), torch.randn_like(c_end) if c is not None else None)
+    plain = [each.detach() if isinstance(each, torch.Tensor) else each for each in kept]
     torch.library.opcheck(
         torch.ops.throughtime.sequence_backward,
-        (torch.randn_like(y), *ends, *kept, case.lengths, case.resets, *options),
+        (torch.randn_like(y), *ends, *plain, cell, bfloat16, True, True),
         test_utils=("test_schema", "test_faketensor"),
     )
 

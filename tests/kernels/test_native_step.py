@@ -65,10 +65,16 @@ class Stepper:
         ):
             ctypes.memmove(place, leaf.contiguous().data_ptr(), 4 * leaf.numel())
 
-    def step(self, x, which=None, resets=None):
+    def call(self, x, which=None, resets=None):
+        """The outputs, and what the library returns."""
         y = torch.full((len(x), self.size[1]), torch.nan)
         given = [None if each is None else each.contiguous() for each in (which, x, resets)]
-        assert not self.library.tt_stepper_step(self.at, len(x), *map(address, given), address(y))
+        done = self.library.tt_stepper_step(self.at, len(x), *map(address, given), address(y))
+        return y, done
+
+    def step(self, x, which=None, resets=None):
+        y, done = self.call(x, which, resets)
+        assert done == 0
         return y
 
 
@@ -218,6 +224,27 @@ def test_a_nan_stays_in_its_lane_of_a_stepper_until_it_restarts(cell):
         assert torch.equal(y[others], wanted[others])
         resets = torch.ones(20, dtype=torch.bool)
         assert torch.equal(made.step(case.x[:, 0], None, resets), wanted)
+
+
+@pytest.mark.parametrize("lanes", [[0, 3], [-1], [1, 2, 1], [2**62], [0, 1, 2, 0]], ids=str)
+def test_lanes_that_are_not_there_or_named_twice_are_refused_before_anything_is_done(lanes):
+    case, which = make_case("lstm", 4, 1, 4, 18), torch.tensor(lanes)
+    for name in sets_here():
+        with under(Conditions(name)), stepper(case.layer, 3) as made:
+            made.put(*(leaf[:3] for leaf in case.state))
+            y, done = made.call(case.x[: len(which), 0], which, torch.ones(4, dtype=torch.bool))
+            assert done
+            assert y.isnan().all(), name
+            for leaf, before in zip(made.state(), case.state, strict=True):
+                assert torch.equal(leaf, before[:3]), name
+            # It is no worse for it.
+            made.step(case.x[:3, 0], torch.tensor([2, 0, 1]))
+
+
+def test_more_rows_than_lanes_are_refused():
+    case = make_case("gru", 4, 1, 4, 18)
+    with stepper(case.layer, 3) as made:
+        assert made.call(case.x[:, 0])[1]
 
 
 def test_a_stepper_stays_with_the_kernels_that_made_it():

@@ -18,7 +18,7 @@ CELLS = {"rnn_tanh": 0, "rnn_relu": 1, "lstm": 2, "gru": 3}
 """Cells that the library computes, and their numbers in its interface."""
 
 _NAMES = ("libthroughtime.so", "libthroughtime.dylib", "throughtime.dll")
-_INTERFACE = 1
+_INTERFACE = 2
 
 
 class Layer(ctypes.Structure):
@@ -48,7 +48,7 @@ class Sequence(ctypes.Structure):
             (name, c_void_p)
             for name in (
                 *("lengths", "resets", "x", "h", "c", "h_restart", "c_restart"),
-                *("y", "h_end", "c_end", "gates", "h_before", "c_before"),
+                *("y", "h_end", "c_end", "gates", "c_before"),
             )
         ),
     )
@@ -60,7 +60,8 @@ class Gradients(ctypes.Structure):
     _fields_ = tuple(
         (name, c_void_p)
         for name in (
-            *("dy", "dh_end", "dc_end", "dx", "dh", "dc", "dh_restart", "dc_restart", "dbias"),
+            *("dy", "dh_end", "dc_end", "dx", "dh", "dc", "dh_restart", "dc_restart"),
+            *("dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh"),
         )
     )
 
@@ -102,12 +103,11 @@ def load() -> ctypes.CDLL:
         raise Missing("it was not built when throughtime was installed (no C++ compiler then)")
     try:
         library = ctypes.CDLL(str(path))
-        interface = library.tt_interface()
+        if library.tt_interface() != _INTERFACE:
+            raise Missing(f"{path.name} is of another version of throughtime")
+        _declare(library)
     except (OSError, AttributeError) as error:
         raise Missing(f"{path.name} does not load: {' '.join(str(error).split())}") from None
-    if interface != _INTERFACE:
-        raise Missing(f"{path.name} is of another version of throughtime")
-    _declare(library)
     if library.tt_instruction_set() is None:
         raise Missing(f"{path.name} was built for another kind of processor")
     library.tt_use_pool(_openmp_pool())

@@ -1,8 +1,7 @@
 """The native kernels of the classic cells as torch operators, with fakes and gradients.
 
 `throughtime::sequence` runs a cell over whole sequences and `throughtime::sequence_backward` is its
-derivative. Being operators, they can be traced by `torch.compile` whatever T is. All weights'
-gradients are one large product each at the end, by torch.
+derivative. Being operators, they can be traced by `torch.compile` whatever T is.
 """
 
 import ctypes
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from throughtime.errors import ShapeError, ThroughtimeError
-from throughtime.kernels import library
+from throughtime.kernels import library, memory
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
 _SLOTS = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 4}
@@ -23,38 +22,32 @@ _operators.define(
     "sequence(Tensor x, Tensor h, Tensor? c, Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih, "
     "Tensor? bias_hh, Tensor? h_restart, Tensor? c_restart, Tensor? lengths, Tensor? resets, "
     "str cell, bool bfloat16, bool keep) "
-    "-> (Tensor y, Tensor h_end, Tensor c_end, Tensor rows, Tensor gates, Tensor h_before, "
-    "Tensor c_before)"
+    "-> (Tensor y, Tensor h_end, Tensor c_end, Tensor gates, Tensor c_before)"
 )
 _operators.define(
-    "sequence_backward(Tensor? dy, Tensor? dh_end, Tensor? dc_end, Tensor rows, Tensor(a!) gates, "
-    "Tensor h_before, Tensor c_before, Tensor weight_ih, Tensor weight_hh, Tensor? lengths, "
-    "Tensor? resets, SymInt lanes, SymInt steps, str cell, bool bfloat16, bool wants_x) "
-    "-> (Tensor dx, Tensor dh, Tensor dc, Tensor dh_restart, Tensor dc_restart, "
-    "Tensor dweight_ih, Tensor dweight_hh, Tensor dbias_ih, Tensor dbias_hh)"
+    "sequence_backward(Tensor? dy, Tensor? dh_end, Tensor? dc_end, Tensor x, Tensor h, "
+    "Tensor? h_restart, Tensor y, Tensor(a!) gates, Tensor c_before, Tensor weight_ih, "
+    "Tensor weight_hh, Tensor? lengths, Tensor? resets, str cell, bool bfloat16, bool wants_x, "
+    "bool wants_weights) -> (Tensor dx, Tensor dh, Tensor dc, Tensor dh_restart, "
+    "Tensor dc_restart, Tensor dweight_ih, Tensor dweight_hh, Tensor dbias_ih, Tensor dbias_hh)"
 )
 
 
-def _new_results(
-    x: Tensor, h: Tensor, ragged: bool, cell: str, bfloat16: bool, keep: bool
-) -> tuple[Tensor, ...]:
-    """Return y, h_end, c_end, rows, gates, h_before, c_before, not filled.
+def _new_results(x: Tensor, h: Tensor, cell: str, bfloat16: bool, keep: bool) -> tuple[Tensor, ...]:
+    """Return y, h_end, c_end, gates, c_before, not filled.
 
     There is room for as many rows as there can be: how many there are depends on values, and what
     is never touched takes no memory.
     """
-    lanes, steps, features = x.shape
+    lanes, steps, _ = x.shape
     units, has_cell = h.shape[1], cell == "lstm"
-    stored = torch.bfloat16 if bfloat16 else torch.float32
-    kept = lanes * steps if keep else 0
+    kept, new = lanes * steps if keep else 0, h.new_empty
     return (
-        h.new_empty(lanes, steps, units),
-        h.new_empty(lanes, units),
-        h.new_empty(lanes if has_cell else 0, units),
-        x.new_empty(lanes * steps if ragged or bfloat16 else 0, features, dtype=stored),
-        x.new_empty(kept, _SLOTS[cell] * units, dtype=stored),
-        x.new_empty(kept, units, dtype=stored),
-        x.new_empty(kept if has_cell else 0, units),
+        new(lanes, steps, units),
+        new(lanes, units),
+        new(lanes if has_cell else 0, units),
+        memory.new(kept, _SLOTS[cell] * units, h, torch.bfloat16 if bfloat16 else torch.float32),
+        memory.new(kept if has_cell else 0, units, h),
     )
 
 
@@ -77,24 +70,16 @@ def _run(
     weights = (weight_ih, weight_hh, bias_ih, bias_hh)
     check_sizes(x.shape, (h, c), weights, (h_restart, c_restart), cell)
     _check_conditions(x, lengths, resets, h_restart)
-    results = _new_results(x, h, lengths is not None, cell, bfloat16, keep)
-    y, h_end, c_end, rows, *kept = results
-    if lengths is not None:
-        there = x[torch.arange(x.shape[1]) < lengths[:, None]]
-        rows[: len(there)] = there
-    elif bfloat16:
-        rows.copy_(x.flatten(0, 1))
-    else:
-        rows = x
-    layer = view_of_layer(cell, bfloat16, weight_ih, weight_hh, bias_ih, bias_hh)
-    given = [_dense(each) for each in (lengths, resets, rows, h, c, h_restart, c_restart)]
+    results = _new_results(x, h, cell, bfloat16, keep)
+    layer = view_of_layer(cell, bfloat16, *weights)
+    given = [_dense(each) for each in (lengths, resets, x, h, c, h_restart, c_restart)]
     sequence = library.Sequence(
         layer[0],
         torch.get_num_threads(),
         *x.shape[:2],
         *map(_address, given),
-        *map(_address, (y, h_end, c_end)),
-        *(map(_address, kept) if keep else (None, None, None)),
+        *map(_address, results[:3]),
+        *(map(_address, results[3:]) if keep else (None, None)),
     )
     _call(library.load().tt_forward, ctypes.byref(sequence))
     return results
@@ -167,83 +152,68 @@ def _run_backward(
     dy: Tensor | None,
     dh_end: Tensor | None,
     dc_end: Tensor | None,
-    rows: Tensor,
+    x: Tensor,
+    h: Tensor,
+    h_restart: Tensor | None,
+    y: Tensor,
     gates: Tensor,
-    h_before: Tensor,
     c_before: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
     lengths: Tensor | None,
     resets: Tensor | None,
-    lanes: int,
-    steps: int,
     cell: str,
     bfloat16: bool,
     wants_x: bool,
+    wants_weights: bool,
 ) -> tuple[Tensor, ...]:
-    states = _new_gradients(weight_ih, weight_hh, lanes, steps, cell, resets is not None, wants_x)
-    dx, *ends = states
-    units = weight_hh.shape[1]
-    dbias = weight_hh.new_empty(_SLOTS[cell] * units)
+    found = _new_gradients(x, weight_ih, weight_hh, cell, resets is not None, wants_x)
+    dx, dh, dc, dh_restart, dc_restart, *weights = found
     layer = view_of_layer(cell, bfloat16, weight_ih, weight_hh, None, None)
-    given = [_dense(each) for each in (lengths, resets, dy, dh_end, dc_end)]
+    given = [_dense(each) for each in (lengths, resets, x, h, h_restart, dy, dh_end, dc_end)]
+    addresses = [*map(_address, given)]
     sequence = library.Sequence(
         layer[0],
         torch.get_num_threads(),
-        lanes,
-        steps,
-        *map(_address, given[:2]),
-        *[None] * 8,
-        *map(_address, (gates, h_before, c_before)),
+        *x.shape[:2],
+        *addresses[:4],
+        None,
+        addresses[4],
+        None,
+        y.data_ptr(),
+        None,
+        None,
+        gates.data_ptr(),
+        c_before.data_ptr(),
     )
     gradients = library.Gradients(
-        *map(_address, given[2:]),
+        *addresses[5:],
         dx.data_ptr() if wants_x else None,
-        *map(_address, (*ends, dbias)),
+        *map(_address, (dh, dc, dh_restart, dc_restart)),
+        *(map(_address, weights[:2]) if wants_weights else (None, None)),
+        *map(_address, weights[2:]),
     )
     _call(library.load().tt_backward, ctypes.byref(sequence), ctypes.byref(gradients))
-    if lengths is not None:
-        count = int(lengths.sum())
-        gates, rows, h_before = gates[:count], rows[:count], h_before[:count]
-    size, width = GATES[cell] * units, _SLOTS[cell] * units
-    dweight_ih = _product(gates.narrow(1, 0, size), rows)
-    dweight_hh = _product(gates.narrow(1, width - size, size), h_before)
-    if bfloat16:
-        dweight_ih, dweight_hh = dweight_ih.float(), dweight_hh.float()
-    dbias_ih = dbias.narrow(0, 0, size).clone()
-    dbias_hh = dbias.narrow(0, width - size, size).clone()
-    if cell == "gru":
-        # The input's slots are n r z, and torch's rows r z n.
-        dweight_ih, dbias_ih = dweight_ih.roll(-units, 0), dbias_ih.roll(-units, 0)
-    return (*states, dweight_ih, dweight_hh, dbias_ih, dbias_hh)
-
-
-def _product(gates: Tensor, inputs: Tensor) -> Tensor:
-    """Return gates^T inputs, (G*H, F)."""
-    if inputs.shape[1] <= 16:
-        # MKL takes three times as long for a product with so few columns.
-        return (inputs.t() @ gates).t().contiguous()
-    return gates.t() @ inputs
+    return found
 
 
 def _new_gradients(
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    lanes: int,
-    steps: int,
-    cell: str,
-    has_resets: bool,
-    wants_x: bool,
+    x: Tensor, weight_ih: Tensor, weight_hh: Tensor, cell: str, has_resets: bool, wants_x: bool
 ) -> tuple[Tensor, ...]:
-    """Return dx, dh, dc, dh_restart, dc_restart, not filled."""
-    units, new = weight_hh.shape[1], weight_hh.new_empty
-    cells = lanes if cell == "lstm" else 0
+    """Return dx, dh, dc, dh_restart, dc_restart and those of weights and biases, not filled."""
+    lanes, steps, features = x.shape
+    rows, units = weight_hh.shape
+    cells, new = lanes if cell == "lstm" else 0, weight_hh.new_empty
     return (
-        new(lanes, steps, weight_ih.shape[1]) if wants_x else new(0),
+        new(lanes, steps, features) if wants_x else new(0),
         new(lanes, units),
         new(cells, units),
         new(lanes if has_resets else 0, units),
         new(cells if has_resets else 0, units),
+        new(rows, features),
+        new(rows, units),
+        new(rows),
+        new(rows),
     )
 
 
@@ -279,16 +249,13 @@ def _call(function: Any, *arguments: object) -> None:
 
 
 def _fake(x: Tensor, h: Tensor, *others: Any) -> tuple[Tensor, ...]:
-    lengths, _, cell, bfloat16, keep = others[-5:]
-    return _new_results(x, h, lengths is not None, cell, bfloat16, keep)
+    return _new_results(x, h, *others[-3:])
 
 
 def _fake_backward(*arguments: Any) -> tuple[Tensor, ...]:
-    weight_ih, weight_hh, _, resets, lanes, steps, cell, _, wants_x = arguments[-9:]
-    has_resets = resets is not None
-    states = _new_gradients(weight_ih, weight_hh, lanes, steps, cell, has_resets, wants_x)
-    bias = [weight_hh.new_empty(weight_hh.shape[0]) for _ in range(2)]
-    return (*states, torch.empty_like(weight_ih), torch.empty_like(weight_hh), *bias)
+    weight_ih, weight_hh, _, resets, cell, _, wants_x, _ = arguments[-8:]
+    x = arguments[3]
+    return _new_gradients(x, weight_ih, weight_hh, cell, resets is not None, wants_x)
 
 
 class _Differentiable(torch.autograd.Function):
@@ -301,13 +268,13 @@ class _Differentiable(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
         with torch._C._AutoDispatchBelowAutograd():
             results: tuple[Tensor, ...] = torch.ops.throughtime.sequence(*inputs)
-        x, _, _, weight_ih, weight_hh, _, _, _, _, lengths, resets, cell, bfloat16, _ = inputs
-        rows, *kept = results[3:]
-        ctx.mark_non_differentiable(rows, *kept)
+        x, h, _, weight_ih, weight_hh, _, _, h_restart, _, lengths, resets, *options, _ = inputs
+        y, _, _, *kept = results
+        ctx.mark_non_differentiable(*kept)
         ctx.set_materialize_grads(False)
-        packed = rows if bfloat16 or lengths is not None else x
-        ctx.save_for_backward(packed, *kept, weight_ih, weight_hh, lengths, resets)
-        ctx.options = (x.shape[0], x.shape[1], cell, bfloat16)
+        weights = (weight_ih, weight_hh)
+        ctx.save_for_backward(x, h, h_restart, y, *kept, *weights, lengths, resets)
+        ctx.options = options
         return results
 
     @staticmethod
@@ -327,29 +294,29 @@ _ONCE = (
 )
 
 
-def _backward(ctx: Any, dy: Tensor | None, dh: Tensor | None, dc: Tensor | None) -> tuple[Any, ...]:
-    rows, gates, h_before, c_before, weight_ih, weight_hh, lengths, resets = ctx.saved_tensors
-    lanes, steps, cell, bfloat16 = ctx.options
+def _backward(
+    ctx: Any, dy: Tensor | None, dh_end: Tensor | None, dc_end: Tensor | None
+) -> tuple[Any, ...]:
+    x, h, h_restart, y, gates, *others = ctx.saved_tensors
+    cell, bfloat16 = ctx.options
+    needed = ctx.needs_input_grad
     if torch.compiler.is_compiling() or torch._C._autograd._get_current_graph_task_keep_graph():
         # The kernel overwrites what it was given, and there may be another backward pass.
         gates = gates.clone()
     dx, dh, dc, dh_restart, dc_restart, *weights = torch.ops.throughtime.sequence_backward(
         dy,
-        dh,
-        dc if cell == "lstm" else None,
-        rows.flatten(0, -2),
+        dh_end,
+        dc_end if cell == "lstm" else None,
+        x,
+        h,
+        h_restart,
+        y,
         gates,
-        h_before,
-        c_before,
-        weight_ih,
-        weight_hh,
-        lengths,
-        resets,
-        lanes,
-        steps,
+        *others,
         cell,
         bfloat16,
-        ctx.needs_input_grad[0],
+        needed[0],
+        needed[3] or needed[4],
     )
     return (dx, dh, dc, *weights, dh_restart, dc_restart, *[None] * 5)
 
