@@ -266,8 +266,9 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        run = torch.ops.throughtime.sequence if _is_watched(inputs[0]) else _run
         with torch._C._AutoDispatchBelowAutograd():
-            results: tuple[Tensor, ...] = torch.ops.throughtime.sequence(*inputs)
+            results: tuple[Tensor, ...] = run(*inputs)
         x, h, _, weight_ih, weight_hh, _, _, h_restart, _, lengths, resets, *options, _ = inputs
         y, _, _, *kept = results
         ctx.mark_non_differentiable(*kept)
@@ -288,6 +289,11 @@ class _Differentiable(torch.autograd.Function):
         )
 
 
+def _is_watched(x: Tensor) -> bool:
+    """Return whether something traces or counts operators; if not, calling one is a detour."""
+    return type(x) is not Tensor or torch._C._len_torch_dispatch_stack() > 0
+
+
 _ONCE = (
     "expected one backward pass through a native kernel, got a second derivative; "
     'use `with tt.kernels.use("reference")` around forward'
@@ -303,7 +309,10 @@ def _backward(
     if torch.compiler.is_compiling() or torch._C._autograd._get_current_graph_task_keep_graph():
         # The kernel overwrites what it was given, and there may be another backward pass.
         gates = gates.clone()
-    dx, dh, dc, dh_restart, dc_restart, *weights = torch.ops.throughtime.sequence_backward(
+    # With gradients of gradients wanted, only an operator's results can say that there are none.
+    watched = _is_watched(x) or torch.is_grad_enabled()
+    run: Any = torch.ops.throughtime.sequence_backward if watched else _run_backward
+    dx, dh, dc, dh_restart, dc_restart, *weights = run(
         dy,
         dh_end,
         dc_end if cell == "lstm" else None,
