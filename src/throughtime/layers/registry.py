@@ -8,12 +8,30 @@ from typing import Any, NamedTuple
 
 from throughtime.errors import OptionError
 from throughtime.layers.gru import GRU
+from throughtime.layers.hgrn import HGRN
+from throughtime.layers.lru import LRU
 from throughtime.layers.lstm import LSTM
+from throughtime.layers.min_gru import MinGRU
+from throughtime.layers.min_lstm import MinLSTM
+from throughtime.layers.rg_lru import RGLRU
 from throughtime.layers.rnn import RNN
+from throughtime.layers.s5 import S5
+from throughtime.layers.selective import SelectiveSSM
 from throughtime.layers.stack import Stack
 from throughtime.recurrent import Recurrent
 
-_MAKERS: dict[str, Callable[..., Recurrent]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+_MAKERS: dict[str, Callable[..., Recurrent]] = {
+    "rnn": RNN,
+    "lstm": LSTM,
+    "gru": GRU,
+    "min_gru": MinGRU,
+    "min_lstm": MinLSTM,
+    "lru": LRU,
+    "rg_lru": RGLRU,
+    "s5": S5,
+    "selective": SelectiveSSM,
+    "hgrn": HGRN,
+}
 
 
 class LayerSpec(NamedTuple):

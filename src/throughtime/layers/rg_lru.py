@@ -1,0 +1,100 @@
+"""The real-gated linear recurrent unit."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from throughtime.errors import OptionError
+from throughtime.layers import gates
+from throughtime.recurrent import LinearRecurrent
+
+_SHARPNESS = 8.0
+"""c of the paper: how much stronger than sigma(Lambda) a state is forgotten where r is 1."""
+
+
+class RGLRU(LinearRecurrent):
+    r"""A linear recurrence that forgets as its input says, from a learned rate for each unit.
+
+    $$u = W x + b, \quad r = \sigma(W_r u + b_r), \quad i = \sigma(W_i u + b_i), \quad
+      a = \sigma(\Lambda)^{c r}$$
+    $$h_t = a \odot h_{t-1} + \sqrt{1 - a^2} \odot (i \odot u), \quad y_t = h_t$$
+
+    (De et al. 2024, Griffin, https://arxiv.org/abs/2402.19427, c = 8.) O(F H + H^2 / groups) a
+    step; the state is H floats. Where r is 0 a unit holds what it has, exactly.
+
+    Args:
+        input_size: F.
+        hidden_size: H = D.
+        groups: blocks that the gates' matrices are divided into; each reads its own units.
+        least_keep: units start at a between this and `most_keep` for r = 1. 0.9 by default, and
+            0.01 with `negative_eigenvalues`, which take an a below a half.
+        most_keep: see `least_keep`.
+        negative_eigenvalues: let h be kept with factors $2 a - 1$ in [-1, 1] rather than [0, 1].
+
+    Raises:
+        OptionError: when groups do not divide H, or the bounds are not 0 < least < most < 1.
+
+    Example:
+        >>> y, state = RGLRU(3, 4, groups=2)(torch.ones(2, 7, 3))
+        >>> y.shape, state.shape
+        (torch.Size([2, 7, 4]), torch.Size([2, 4]))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        groups: int = 1,
+        least_keep: float | None = None,
+        most_keep: float = 0.999,
+        negative_eigenvalues: bool = False,
+    ) -> None:
+        super().__init__(input_size, hidden_size, hidden_size)
+        if groups < 1 or hidden_size % groups:
+            raise OptionError(
+                f"expected groups that divide hidden_size = {hidden_size}, got {groups}"
+            )
+        if least_keep is None:
+            least_keep = 0.01 if negative_eigenvalues else 0.9
+        if not 0 < least_keep < most_keep < 1:
+            raise OptionError(
+                f"expected 0 < least_keep < most_keep < 1, got {least_keep} and {most_keep}"
+            )
+        self.hidden_size = hidden_size
+        self.groups = groups
+        self.negative_eigenvalues = negative_eigenvalues
+        self.enter = nn.Linear(input_size, hidden_size)
+        size = hidden_size // groups
+        self.gate_weights = nn.Parameter(torch.randn(2, groups, size, size) / size**0.5)
+        self.gate_biases = nn.Parameter(torch.zeros(2, hidden_size))
+        # The a that a unit starts with, spread so that a^2 is uniform, and Lambda from a^(1/c).
+        keep = torch.empty(hidden_size).uniform_(least_keep**2, most_keep**2).sqrt()
+        self.rate = nn.Parameter(torch.logit(keep ** (1 / _SHARPNESS)))
+
+    def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a and b, (..., H) each, from x (..., F)."""
+        u = self.enter(x)
+        forget, enter = (gates.sigmoid(self._gate(u, place)) for place in range(2))
+        log_a = _SHARPNESS * forget * functional.logsigmoid(gates.precise(self.rate))
+        if self.negative_eigenvalues:
+            # 1 - (2 a - 1)^2 = 4 a (1 - a), without the difference of two numbers near one.
+            a = torch.exp(log_a)
+            share = 2 * torch.sqrt(a * -torch.expm1(log_a) + _TINY)
+            return 2 * a - 1, share * (enter * u)
+        share = torch.sqrt(-torch.expm1(2 * log_a) + _TINY)
+        return torch.exp(log_a), share * (enter * u)
+
+    def read_out(self, h: Tensor, x: Tensor) -> Tensor:
+        """Return h (..., H)."""
+        return h
+
+    def _gate(self, u: Tensor, place: int) -> Tensor:
+        size = self.hidden_size // self.groups
+        grouped = u.reshape(*u.shape[:-1], self.groups, 1, size)
+        products: Tensor = grouped @ self.gate_weights[place]
+        return products.flatten(-3) + self.gate_biases[place]
+
+
+_TINY = 1e-12
+"""Keeps the square root's derivative finite where a state is held exactly."""
