@@ -53,8 +53,10 @@ def test_a_slip_of_the_pen_gets_the_nearest_name():
 
 
 def test_an_unknown_option_is_refused():
-    with pytest.raises(OptionError, match=r"options of gru among .*, got forget_bias"):
+    with pytest.raises(OptionError, match=r"options of gru among .*, got forget_bias; leave it"):
         make("gru", 3, 4, forget_bias=1.0)
+    with pytest.raises(OptionError, match=r"got memroy; did you mean 'memory'\?"):
+        make("gru", 3, 4, memroy=100)
 
 
 def test_a_size_that_can_not_be_is_refused():

@@ -49,7 +49,9 @@ def train(
     layer: Annotated[
         str | None,
         typer.Option(
-            help="Name, size and depth, such as gru:64x2 or lstm:384; names: rnn, lstm, gru.",
+            help="Name, size and depth, such as gru:64x2 or lstm:384. Names: rnn, lstm, gru, "
+            "min_gru, min_lstm, lru, rg_lru, s5, selective, hgrn, slstm, mlstm, gated_delta, "
+            "rwkv7, convolution, attention, echo_state.",
         ),
     ] = None,
     out: Annotated[

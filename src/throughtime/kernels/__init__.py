@@ -6,6 +6,7 @@ to do what `reference.fold` does, and the laws hold it to that.
 
 from throughtime.kernels.dispatch import explain, run, step, stepper_for
 from throughtime.kernels.linear import as_complex, as_pairs, linear_recurrence
+from throughtime.kernels.linear_operators import presence
 from throughtime.kernels.recurrence import FusedRecurrence, Recurrence
 from throughtime.kernels.stepper import Stepper
 from throughtime.kernels.threads import threads_for
@@ -20,6 +21,7 @@ __all__ = [
     "as_pairs",
     "explain",
     "linear_recurrence",
+    "presence",
     "run",
     "step",
     "stepper_for",

@@ -3,20 +3,27 @@
 import difflib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from throughtime.errors import OptionError
+from throughtime.layers.attention import WindowAttention
+from throughtime.layers.convolution import CausalConvolution
+from throughtime.layers.echo_state import EchoState
+from throughtime.layers.gated_delta import GatedDeltaNet
 from throughtime.layers.gru import GRU
 from throughtime.layers.hgrn import HGRN
 from throughtime.layers.lru import LRU
 from throughtime.layers.lstm import LSTM
 from throughtime.layers.min_gru import MinGRU
 from throughtime.layers.min_lstm import MinLSTM
+from throughtime.layers.mlstm import MLSTM
 from throughtime.layers.rg_lru import RGLRU
 from throughtime.layers.rnn import RNN
+from throughtime.layers.rwkv7 import RWKV7
 from throughtime.layers.s5 import S5
 from throughtime.layers.selective import SelectiveSSM
+from throughtime.layers.slstm import SLSTM
 from throughtime.layers.stack import Stack
 from throughtime.recurrent import Recurrent
 
@@ -31,6 +38,13 @@ _MAKERS: dict[str, Callable[..., Recurrent]] = {
     "s5": S5,
     "selective": SelectiveSSM,
     "hgrn": HGRN,
+    "slstm": SLSTM,
+    "mlstm": MLSTM,
+    "gated_delta": GatedDeltaNet,
+    "rwkv7": RWKV7,
+    "convolution": CausalConvolution,
+    "attention": WindowAttention,
+    "echo_state": EchoState,
 }
 
 
@@ -62,14 +76,14 @@ def make(name: str, input_size: int, hidden_size: int, **options: Any) -> Recurr
     Raises:
         OptionError: for an unknown name or option, with the nearest that exists.
     """
-    maker = _maker(name)
+    maker = maker_of(name)
     signature = inspect.signature(maker).parameters.values()
     taken = [option.name for option in signature if option.kind is option.KEYWORD_ONLY]
     unknown = [option for option in options if option not in taken]
     if unknown:
         raise OptionError(
-            f"expected options of {name} among {', '.join(taken)}, got {', '.join(unknown)}; "
-            "leave it out or take another layer"
+            f"expected options of {name} among {', '.join(taken)}, got {', '.join(unknown)}"
+            f"{_did_you_mean(unknown[0], taken) or '; leave it out or take another layer'}"
         )
     return maker(input_size, hidden_size, **options)
 
@@ -83,7 +97,7 @@ def parse(text: str) -> LayerSpec:
     match = re.fullmatch(r"([a-z_0-9]+):([1-9][0-9]{0,5})(?:x([1-9][0-9]?))?", text)
     if match is None:
         raise OptionError(f"expected a layer such as gru:64 or lstm:256x2, got {text!r}")
-    _maker(match[1])
+    maker_of(match[1])
     return LayerSpec(match[1], int(match[2]), int(match[3] or 1))
 
 
@@ -101,9 +115,18 @@ def build(spec: LayerSpec, input_size: int, *, dropout: float = 0.0, **options: 
     return layers[0] if spec.depth == 1 else Stack(layers, dropout=dropout)
 
 
-def _maker(name: str) -> Callable[..., Recurrent]:
+def maker_of(name: str) -> Callable[..., Recurrent]:
+    """Return the class of a name.
+
+    Raises:
+        OptionError: for an unknown name, with the nearest that exists.
+    """
     if name not in _MAKERS:
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = _did_you_mean(name, names())
         raise OptionError(f"expected a layer among {', '.join(names())}, got {name!r}{hint}")
     return _MAKERS[name]
+
+
+def _did_you_mean(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -91,9 +91,9 @@ class RGLRU(LinearRecurrent):
 
     def _gate(self, u: Tensor, place: int) -> Tensor:
         size = self.hidden_size // self.groups
-        grouped = u.reshape(*u.shape[:-1], self.groups, 1, size)
-        products: Tensor = grouped @ self.gate_weights[place]
-        return products.flatten(-3) + self.gate_biases[place]
+        grouped = u.reshape(*u.shape[:-1], self.groups, size)
+        products: Tensor = torch.einsum("...gi,gij->...gj", grouped, self.gate_weights[place])
+        return products.flatten(-2) + self.gate_biases[place]
 
 
 _TINY = 1e-12

@@ -1,0 +1,80 @@
+"""Write docs/family.md, the page of all layers, from the registry and from what was measured.
+
+    python scripts/family_page.py
+
+Whether a layer's step is exported and its forward compiled is what `tests/exported.py` prints, which
+is run here. Times are the part `family` of benchmarks/results/family.json, by
+`throughtime bench family --out benchmarks/results/family.json`, where that is there.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from throughtime import layers
+from throughtime.layers.registry import maker_of
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "family.md"
+TIMES = ROOT / "benchmarks" / "results" / "family.json"
+FEATURES, UNITS = 1, 128
+
+HEAD = """# The family
+
+Every layer by name, under one contract: state in and out, lengths, resets, chunks, steps. Take one by
+`--layer NAME:SIZExDEPTH`, by `tt.layers.make(name, input_size, hidden_size)`, or by its class.
+This page is written by `python scripts/family_page.py`.
+
+- *Parameters* and *state*, in floats a lane, are those of F = 1 and H = 128. For a comparison under
+  equal budgets, `tt.layers.size_for(name, F, parameters=...)` or `floats=...` finds the hidden size.
+- *Training* is forward and backward at (16, 784, 1, 128), beside torch.nn, the same layer with the
+  scan over logarithms, or a Python loop over its own step (`throughtime bench family`).
+- *Step exported*: `torch.export` of `step`, saved, loaded and run at other batch sizes. *Compiled*:
+  `torch.compile(fullgraph=True)` of forward and backward. Both by `tests/test_export.py`.
+
+"""
+
+
+def exported() -> set[tuple[str, str]]:
+    """What was done with each layer, as (verb, name)."""
+    program = [sys.executable, str(ROOT / "tests" / "exported.py")]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    return {(line.split()[0], line.split()[1]) for line in done.stdout.splitlines()}
+
+
+def times() -> dict[str, str]:
+    """Ours, and how much faster than what, by name."""
+    if not TIMES.exists():
+        return {}
+    return {
+        each["layer"]: f"{each['ours']:.3g} ms, {each['ratio']:.3g}x {each['peer']}"
+        for each in json.loads(TIMES.read_text())["figures"]
+        if each["part"] == "family" and each["ratio"]
+    }
+
+
+def page() -> str:
+    done, taken = exported(), times()
+    rows = ["| name | class | parameters | state | training | step exported | compiled |"]
+    rows.append("|---|---|---|---|---|---|---|")
+    classes = []
+    for name in layers.names():
+        layer = layers.make(name, FEATURES, UNITS)
+        kind = maker_of(name).__name__
+        classes.append(kind)
+        yes = ["yes" if (verb, name) in done else "no" for verb in ("exported", "compiled")]
+        sizes = f"{layers.parameter_count(layer):,} | {layers.state_floats(layer):,}"
+        rows.append(
+            f"| `{name}` | [{kind}](#throughtime.layers.{kind}) | {sizes} | "
+            f"{taken.get(name, '')} | {' | '.join(yes)} |"
+        )
+    sections = [
+        f"::: throughtime.layers.{kind}\n    options:\n      members: false\n" for kind in classes
+    ]
+    return HEAD + "\n".join(rows) + "\n\n" + "\n".join(sections)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
+    print(f"{PAGE.relative_to(ROOT)}: {len(layers.names())} layers")
