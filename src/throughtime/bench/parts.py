@@ -4,11 +4,11 @@ import difflib
 from collections.abc import Sequence
 from typing import Protocol
 
-from throughtime.bench import linear, memory, ragged, step, threads, train
+from throughtime.bench import family, linear, memory, ragged, step, threads, train
 from throughtime.bench.case import Case
 from throughtime.bench.measure import FULL, QUICK, Effort
-from throughtime.bench.pairs import LAYERS
 from throughtime.errors import OptionError
+from throughtime.layers import names as layer_names
 
 
 class _Cases(Protocol):
@@ -19,6 +19,7 @@ _CASES: dict[str, _Cases] = {
     "train": train.cases,
     "ragged": ragged.cases,
     "linear": linear.cases,
+    "family": family.cases,
     "step": step.cases,
     "threads": threads.cases,
     "memory": memory.cases,
@@ -33,7 +34,7 @@ def chosen(parts: Sequence[str], layers: Sequence[str], *, quick: bool) -> list[
 
     Args:
         parts: names among `PARTS`; all of them when empty.
-        layers: gru, rnn, lstm; everything when empty.
+        layers: names of layers; everything when empty.
         quick: the cases that take little time.
 
     Raises:
@@ -42,7 +43,7 @@ def chosen(parts: Sequence[str], layers: Sequence[str], *, quick: bool) -> list[
     for name in parts:
         _expect(name, "a part", PARTS)
     for name in layers:
-        _expect(name, "a layer", LAYERS)
+        _expect(name, "a layer", layer_names())
     cases = [
         case
         for part, listed in _CASES.items()

@@ -23,12 +23,12 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="[PART]...",
-            help="train, ragged, linear, step, threads, memory; all of them if not given.",
+            help="train, ragged, linear, family, step, threads, memory; all if not given.",
         ),
     ] = None,
     layer: Annotated[
         list[str] | None,
-        typer.Option(help="gru, rnn or lstm alone; give it once for each."),
+        typer.Option(help="gru, rnn, lstm or another alone; give it once for each."),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Under a minute: few repetitions, no long cases.")
