@@ -2,8 +2,8 @@
 
     python scripts/family_page.py
 
-Whether a layer's step is exported and its forward compiled is what `tests/exported.py` prints, which
-is run here. Times are the part `family` of benchmarks/results/family.json, by
+Whether a layer's step is exported and its forward compiled is what `tests/exported.py` prints,
+which is run here. Times are the part `family` of benchmarks/results/family.json, by
 `throughtime bench family --out benchmarks/results/family.json`, where that is there.
 """
 
@@ -22,12 +22,12 @@ FEATURES, UNITS = 1, 128
 
 HEAD = """# The family
 
-Every layer by name, under one contract: state in and out, lengths, resets, chunks, steps. Take one by
-`--layer NAME:SIZExDEPTH`, by `tt.layers.make(name, input_size, hidden_size)`, or by its class.
+Every layer by name, under one contract: state in and out, lengths, resets, chunks, steps. Take one
+by `--layer NAME:SIZExDEPTH`, by `tt.layers.make(name, input_size, hidden_size)`, or by its class.
 This page is written by `python scripts/family_page.py`.
 
 - *Parameters* and *state*, in floats a lane, are those of F = 1 and H = 128. For a comparison under
-  equal budgets, `tt.layers.size_for(name, F, parameters=...)` or `floats=...` finds the hidden size.
+  equal budgets, `tt.layers.size_for(name, F, parameters=...)` or `floats=...` finds H.
 - *Training* is forward and backward at (16, 784, 1, 128), beside torch.nn, the same layer with the
   scan over logarithms, or a Python loop over its own step (`throughtime bench family`).
 - *Step exported*: `torch.export` of `step`, saved, loaded and run at other batch sizes. *Compiled*:
