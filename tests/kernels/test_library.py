@@ -3,7 +3,6 @@
 import ctypes
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from native_runs import needs_library
@@ -73,14 +72,31 @@ def test_a_library_of_another_processor_is_not_called(load, monkeypatch):
         load("libthroughtime.so")
 
 
+RUNTIMES = """
+import {first}
+import {then}
+import ctypes
+from throughtime.kernels import library
+
+path = next(path for path in {{line.split()[-1] for line in open("/proc/self/maps")}}
+            if "/torch/lib/libgomp" in path)
+wanted = ctypes.cast(ctypes.CDLL(path).GOMP_parallel, ctypes.c_void_p).value
+assert library._openmp_pool() == wanted
+"""
+
+
 @needs_library
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/maps")
-def test_the_library_computes_on_the_threads_of_torch():
-    # One OpenMP runtime in the process: torch's, which is loaded by now.
-    loaded = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
-    runtimes = [path for path in loaded if Path(path).name.startswith(("libgomp", "libiomp"))]
-    assert len(runtimes) == 1
-    assert library._openmp_pool() is not None
+@pytest.mark.parametrize("order", [("torch", "math"), ("torch", "sklearn.utils.murmurhash")])
+@pytest.mark.parametrize("turn", [1, -1])
+def test_the_library_computes_on_the_threads_of_torch(order, turn):
+    # Also beside a package that brings an OpenMP runtime of its own, whichever is loaded first.
+    pytest.importorskip("sklearn")
+    first, then = order[::turn]
+    program = RUNTIMES.format(first=first, then=then)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 PROGRAM = """

@@ -19,6 +19,8 @@ CELLS = {"rnn_tanh": 0, "rnn_relu": 1, "lstm": 2, "gru": 3}
 
 _NAMES = ("libthroughtime.so", "libthroughtime.dylib", "throughtime.dll")
 _INTERFACE = 2
+_TORCH = "/torch/lib/"
+"""What the paths of torch's own shared libraries have in common."""
 
 
 class Layer(ctypes.Structure):
@@ -163,8 +165,9 @@ def _openmp_pool() -> int | None:
     """Return the address of GOMP_parallel in the OpenMP runtime that this process has loaded.
 
     Torch computes on that runtime's threads. Found by name among the loaded libraries, so that no
-    second one is ever loaded beside it; where there is not just one, the library starts threads of
-    its own for each call instead.
+    second one is ever loaded beside it. Other packages bring runtimes of their own (scikit-learn
+    does): torch's is the one in its folder. Where it is not clear which one that is, the library
+    starts threads of its own for each call instead.
     """
     try:
         maps = Path("/proc/self/maps").read_text()
@@ -176,6 +179,7 @@ def _openmp_pool() -> int | None:
         for line in maps.splitlines()
         if "/" in line and line.rsplit("/", 1)[-1].startswith(names)
     }
+    found = {path for path in found if _TORCH in path} or found
     if len(found) != 1:
         return None
     try:
