@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from three_ways import assert_three_ways_agree
 
 import throughtime as tt
-from throughtime import state as states
 from throughtime.errors import OptionError
 from throughtime.layers import make
 
@@ -141,39 +141,15 @@ def test_a_layer_computes_its_equation(name, options):
     np.testing.assert_allclose(end[0].detach().numpy(), h, rtol=2e-5, atol=2e-5)
 
 
-def assert_three_ways_agree(name, options, steps):
-    layer = drawn(name, options)
-    x = torch.randn(1, steps, 3, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        whole, end = layer(x)
-        state, parts = None, []
-        for part in x.split(997, dim=1):
-            y, state = layer(part, state)
-            parts.append(y)
-        assert_close(torch.cat(parts, dim=1), whole)
-        assert_close(state, end)
-        state, outputs = layer.initial_state(1), []
-        for t in range(steps):
-            y, state = layer.step(x[:, t], state)
-            outputs.append(y)
-        assert_close(torch.stack(outputs, dim=1), whole)
-        assert_close(states.leaves(state)[0], end)
-
-
-def assert_close(got, expected):
-    apart = (got - expected).abs() / (1 + expected.abs())
-    assert float(apart.max()) <= 1e-5
-
-
 @pytest.mark.parametrize(("name", "options"), PLAIN, ids=NAMES)
 def test_whole_chunked_and_stepped_agree(name, options):
-    assert_three_ways_agree(name, options, 2_000)
+    assert_three_ways_agree(drawn(name, options), 2_000)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
 def test_whole_chunked_and_stepped_agree_over_fifty_thousand_steps(name, options):
-    assert_three_ways_agree(name, options, 50_000)
+    assert_three_ways_agree(drawn(name, options), 50_000)
 
 
 @pytest.mark.parametrize("name", ["min_gru", "min_lstm"])

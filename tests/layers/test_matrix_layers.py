@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from three_ways import assert_close, assert_three_ways_agree
 
 import throughtime as tt
 from throughtime import state as states
@@ -181,46 +182,17 @@ def test_a_layer_computes_its_equation(name, options):
         np.testing.assert_allclose(got[key], wanted[key], rtol=1e-9, atol=1e-9)
 
 
-def assert_close(got, expected, tolerance=1e-5):
-    assert got.shape == expected.shape
-    apart = ((got - expected).abs() / (1 + expected.abs())).detach()
-    assert not apart.numel() or float(apart.max()) <= tolerance
-
-
-def assert_same_state(got, expected, tolerance=1e-5):
-    for a, b in zip(states.leaves(got), states.leaves(expected), strict=True):
-        assert_close(a, b, tolerance)
-
-
-def assert_three_ways_agree(name, options, steps):
-    torch.manual_seed(0)
-    layer = make(name, 3, 6, **options)
-    x = torch.randn(1, steps, 3, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        whole, end = layer(x)
-        state, parts = None, []
-        for part in x.split(997, dim=1):
-            y, state = layer(part, state)
-            parts.append(y)
-        assert_close(torch.cat(parts, dim=1), whole)
-        assert_same_state(state, end)
-        state, outputs = layer.initial_state(1), []
-        for t in range(steps):
-            y, state = layer.step(x[:, t], state)
-            outputs.append(y)
-        assert_close(torch.stack(outputs, dim=1), whole)
-        assert_same_state(state, end)
-
-
 @pytest.mark.parametrize(("name", "options"), LONG, ids=named(LONG))
 def test_whole_chunked_and_stepped_agree(name, options):
-    assert_three_ways_agree(name, options, 2_000)
+    torch.manual_seed(0)
+    assert_three_ways_agree(make(name, 3, 6, **options), 2_000)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), LONG, ids=named(LONG))
 def test_whole_chunked_and_stepped_agree_over_fifty_thousand_steps(name, options):
-    assert_three_ways_agree(name, options, 50_000)
+    torch.manual_seed(0)
+    assert_three_ways_agree(make(name, 3, 6, **options), 50_000)
 
 
 def reached(layer, lanes):

@@ -6,6 +6,7 @@ Each by its equation, by the laws, over long runs, and by what is promised of it
 import numpy as np
 import pytest
 import torch
+from three_ways import assert_close, assert_three_ways_agree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import throughtime as tt
@@ -132,44 +133,15 @@ def test_a_layer_computes_its_equation(name, options):
         np.testing.assert_allclose(got[0].numpy(), wanted, rtol=2e-5, atol=2e-5)
 
 
-def assert_three_ways_agree(name, options, steps):
-    layer = drawn(name, options)
-    x = torch.randn(1, steps, 6, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        whole, end = layer(x)
-        state, parts = None, []
-        for part in x.split(997, dim=1):
-            y, state = layer(part, state)
-            parts.append(y)
-        assert_close(torch.cat(parts, dim=1), whole)
-        assert_same_state(state, end)
-        state, outputs = layer.initial_state(1), []
-        for t in range(steps):
-            y, state = layer.step(x[:, t], state)
-            outputs.append(y)
-        assert_close(torch.stack(outputs, dim=1), whole)
-        assert_same_state(state, end)
-
-
-def assert_same_state(got, expected):
-    for a, b in zip(states.leaves(got), states.leaves(expected), strict=True):
-        assert_close(a, b)
-
-
-def assert_close(got, expected, within=1e-5):
-    apart = (got - expected).detach().abs() / (1 + expected.detach().abs())
-    assert float(apart.max()) <= within
-
-
 @pytest.mark.parametrize(("name", "options"), CASES, ids=named(CASES))
 def test_whole_chunked_and_stepped_agree(name, options):
-    assert_three_ways_agree(name, options, 2_000)
+    assert_three_ways_agree(drawn(name, options), 2_000)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), CASES + MORE[3:4], ids=named(CASES + MORE[3:4]))
 def test_whole_chunked_and_stepped_agree_over_fifty_thousand_steps(name, options):
-    assert_three_ways_agree(name, options, 50_000)
+    assert_three_ways_agree(drawn(name, options), 50_000)
 
 
 @pytest.mark.parametrize(("name", "options"), CASES + MORE[1:4], ids=named(CASES + MORE[1:4]))
