@@ -9,6 +9,7 @@ from torch.nn import functional
 from throughtime import state as states
 from throughtime.errors import OptionError
 from throughtime.layers import gates
+from throughtime.layers.heads import size_of_head
 from throughtime.layers.windowed import Windowed, latest, segment_begins
 
 _SLOWEST = 10_000.0
@@ -63,10 +64,7 @@ class WindowAttention(Windowed):
         self, input_size: int, hidden_size: int, *, heads: int = 4, window: int = 64
     ) -> None:
         super().__init__(input_size, hidden_size)
-        if heads < 1 or hidden_size % heads:
-            raise OptionError(
-                f"expected heads that divide hidden_size = {hidden_size}, got {heads}"
-            )
+        size_of_head(hidden_size, heads)
         if window < 2:
             raise OptionError(f"expected window of 2 steps or more, got {window}")
         self.hidden_size = hidden_size

@@ -176,7 +176,12 @@ def size_of_head(hidden_size: int, heads: int) -> int:
         OptionError: when heads do not divide hidden_size.
     """
     if heads < 1 or hidden_size % heads:
-        raise OptionError(f"expected heads that divide hidden_size = {hidden_size}, got {heads}")
+        divisors = [count for count in range(1, hidden_size + 1) if hidden_size % count == 0]
+        nearest = min(divisors, key=lambda count: abs(count - heads))
+        raise OptionError(
+            f"expected heads that divide hidden_size = {hidden_size}, got {heads}; "
+            f"the nearest is {nearest}"
+        )
     return hidden_size // heads
 
 
