@@ -369,7 +369,8 @@ def test_a_state_of_another_layer_is_refused_in_one_line(name, options):
 @pytest.mark.parametrize("name", ["slstm", "mlstm", "gated_delta", "rwkv7"])
 @pytest.mark.parametrize("heads", [4, 0, -2, 12])
 def test_heads_that_can_not_be_are_refused_in_one_line(name, heads):
-    wanted = f"heads that divide hidden_size = 6, got {heads}$"
+    nearest = {4: 3, 12: 6}.get(heads, 1)
+    wanted = f"heads that divide hidden_size = 6, got {heads}; the nearest is {nearest}$"
     with pytest.raises(OptionError, match=wanted) as caught:
         make(name, 3, 6, heads=heads)
     assert "\n" not in str(caught.value)
