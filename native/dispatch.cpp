@@ -105,6 +105,14 @@ int tt_linear_backward(const tt_linear* linear, const tt_linear_gradients* gradi
     return guarded([&] { kernels().linear_backward(*linear, *gradients); });
 }
 
+int tt_variant_forward(const tt_variant* variant) {
+    return guarded([&] { kernels().variant_forward(*variant); });
+}
+
+int tt_variant_backward(const tt_variant* variant, const tt_variant_gradients* gradients) {
+    return guarded([&] { kernels().variant_backward(*variant, *gradients); });
+}
+
 int tt_step(const tt_layer* layer, int64_t lanes, const float* x, const float* h, const float* c,
             float* h_after, float* c_after) {
     return guarded([&] { kernels().step(*layer, lanes, x, h, c, h_after, c_after); });

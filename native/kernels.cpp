@@ -5,6 +5,8 @@
 #include "forward.h"
 #include "linear.h"
 #include "step.h"
+#include "variant_backward.h"
+#include "variant_forward.h"
 
 namespace TT_ISA {
 namespace {
@@ -45,6 +47,25 @@ void run_linear_forward(const tt_linear& s) {
 
 void run_linear_backward(const tt_linear& s, const tt_linear_gradients& d) {
     s.is_complex ? linear_backward<ComplexStep>(s, d) : linear_backward<RealStep>(s, d);
+}
+
+template <class Function>
+void for_variant(int32_t cell, const Function& function) {
+    switch (cell) {
+        case TT_VARIANT_TANH: return function(RnnVariant<false>{});
+        case TT_VARIANT_RELU: return function(RnnVariant<true>{});
+        case TT_VARIANT_LSTM: return function(LstmVariant<false>{});
+        case TT_VARIANT_COUPLED: return function(LstmVariant<true>{});
+        default: return function(GruVariant{});
+    }
+}
+
+void run_variant_forward(const tt_variant& v) {
+    for_variant(v.cell, [&](auto cell) { variant_forward<decltype(cell)>(v); });
+}
+
+void run_variant_backward(const tt_variant& v, const tt_variant_gradients& d) {
+    for_variant(v.cell, [&](auto cell) { variant_backward<decltype(cell)>(v, d); });
 }
 
 void run_step(const tt_layer& layer, int64_t lanes, const float* x, const float* h, const float* c,
@@ -88,10 +109,11 @@ const Kernels* TT_JOIN(TT_ISA, _kernels)() {
 #else
     constexpr bool kHasBFloat16 = false;
 #endif
-    static const Kernels kernels = {TT_TEXT(TT_ISA),    kHasBFloat16,        run_forward,
-                                    run_backward,       run_linear_forward,  run_linear_backward,
-                                    run_step,           new_stepper,         free_stepper,
-                                    h_of_stepper,       c_of_stepper,        run_stepper};
+    static const Kernels kernels = {
+        TT_TEXT(TT_ISA),     kHasBFloat16,        run_forward,  run_backward,
+        run_linear_forward,  run_linear_backward, run_step,     new_stepper,
+        free_stepper,        h_of_stepper,        c_of_stepper, run_variant_forward,
+        run_variant_backward, run_stepper};
     return &kernels;
 }
 

@@ -17,6 +17,8 @@ struct Kernels {
     void (*stepper_free)(void*);
     float* (*stepper_h)(void*);
     float* (*stepper_c)(void*);
+    void (*variant_forward)(const tt_variant&);
+    void (*variant_backward)(const tt_variant&, const tt_variant_gradients&);
     bool (*stepper_step)(void*, int64_t, const int64_t*, const float*, const uint8_t*, float*);
 };
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <new>
 #include <numeric>
 #include <vector>
@@ -46,12 +47,13 @@ struct Plan {
 };
 
 // How many threads so many multiplications are worth, when they can be cut in at most `most` parts.
-inline int64_t threads_for(const tt_sequence& s, int64_t multiplications, int64_t most) {
-    return std::max<int64_t>(1, std::min({s.threads, most, multiplications / kWorthAThread + 1}));
+inline int64_t threads_for(int64_t threads, int64_t multiplications, int64_t most) {
+    return std::max<int64_t>(1, std::min({threads, most, multiplications / kWorthAThread + 1}));
 }
 
-template <class Cell>
-Plan plan_of(const tt_sequence& s) {
+// Sequence: anything with threads, lanes, steps and lengths; `multiplications` of each row.
+template <class Sequence>
+Plan plan_of(const Sequence& s, int64_t multiplications) {
     Plan plan;
     plan.length.assign((size_t)s.lanes, s.steps);
     if (s.lengths) std::copy(s.lengths, s.lengths + s.lanes, plan.length.begin());
@@ -67,8 +69,7 @@ Plan plan_of(const tt_sequence& s) {
         std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
             return plan.length[(size_t)a] > plan.length[(size_t)b];
         });
-    const int64_t size = (s.layer.features + s.layer.units) * s.layer.units * Cell::kGates;
-    const int64_t shards = threads_for(s, plan.rows * size, s.lanes);
+    const int64_t shards = threads_for(s.threads, plan.rows * multiplications, s.lanes);
     plan.shards.resize((size_t)shards);
     // Dealt out like cards there and back, so that every shard gets long and short ones.
     for (int64_t i = 0; i < s.lanes; ++i) {
@@ -77,6 +78,11 @@ Plan plan_of(const tt_sequence& s) {
             order[(size_t)i]);
     }
     return plan;
+}
+
+template <class Cell>
+Plan plan_of(const tt_sequence& s) {
+    return plan_of(s, (s.layer.features + s.layer.units) * s.layer.units * Cell::kGates);
 }
 
 // What step t of a lane starts from: (H,), of the state h.

@@ -92,6 +92,59 @@ typedef struct {
     float *drestart;           /* (B, N) with resets, null without */
 } tt_linear_gradients;
 
+/* A variant of a classic cell: its recurrence over inputs that were multiplied before. The state h
+ * has P numbers, which are H without a projection. Where `gain` is there, the state's share of each
+ * gate is normalised over the gate's units (zero mean, unit variance), times gain, plus bias.
+ *
+ * What is random is a function of a number for each step and of the unit: `drop` says which of h
+ * are zero where they are multiplied, `zone_h` and `zone_c` which of a state stay as they were. A
+ * unit is chosen where its hash lies below the threshold. Without `zone_*`, the states move by what
+ * is expected: the share `zoneout` of what they were stays. */
+enum tt_variant_cell {
+    TT_VARIANT_TANH = 0, TT_VARIANT_RELU = 1, TT_VARIANT_LSTM = 2, TT_VARIANT_COUPLED = 3,
+    TT_VARIANT_GRU = 4
+};
+
+typedef struct {
+    int32_t cell;              /* tt_variant_cell */
+    int32_t drop_below, zone_below; /* thresholds of the hashes */
+    float drop_scale, zoneout; /* what is not dropped is times this; the share that stays */
+    int64_t threads;           /* how many may be used, 1 or more */
+    int64_t lanes, steps;      /* B, T */
+    int64_t units, outputs;    /* H, P */
+    const int64_t *lengths;    /* (B,) or null */
+    const uint8_t *resets;     /* (B, T) or null */
+    const float *enter;        /* (B, T, G*H): the input's share of all gates; G is 3 if coupled */
+    const float *weight;       /* (G*H, P) */
+    const float *bias, *gain;  /* (G*H,) or null */
+    const float *cell_gain, *cell_bias; /* (H,) or null: c is read normalised */
+    const float *peepholes;    /* (3, H) of i, f, o, or null */
+    const float *project;      /* (P, H) or null */
+    const int32_t *drop, *zone_h, *zone_c; /* (B, T) or null */
+    const float *h, *c;        /* (B, P), (B, H): the state before step 0 */
+    const float *h_restart, *c_restart; /* the same after a reset; with resets */
+    float *y;                  /* (B, T, P), zero where a step is not there */
+    float *h_end, *c_end;      /* (B, P), (B, H) */
+    /* Kept for backward, all there or all null; not written where a step is not there, but hidden. */
+    float *slots;              /* (B, T, S*H) */
+    float *normal;             /* (B, T, G*H + G) with gain */
+    float *c_before;           /* (B, T, H) of an LSTM */
+    float *hidden;             /* (B, T, P): h as it was multiplied, zero where a step is not there */
+} tt_variant;
+
+/* What backward is given and what it computes; rows that are not there are zero. */
+typedef struct {
+    const float *dy;           /* (B, T, P) or null for zeros */
+    const float *dh_end, *dc_end; /* (B, P), (B, H) or null for zeros */
+    float *denter;             /* (B, T, G*H) */
+    float *dsums;              /* (B, T, G*H): of the state's share before it is normalised */
+    float *doutput, *output;   /* (B, T, P), (B, T, H) with a projection: its gradient, its input */
+    float *dh, *dc, *dh_restart, *dc_restart;
+    float *dbias, *dgain;      /* (G*H,) each; the latter with gain */
+    float *dcell_gain, *dcell_bias; /* (H,) with cell_gain */
+    float *dpeepholes;         /* (3, H) with peepholes */
+} tt_variant_gradients;
+
 /* Which instruction set is in use ("avx512_bf16", "avx512", "avx2" or "portable"); choosing another
  * returns 2 where the machine has it not. Choosing is for tests and is not safe beside other calls. */
 /* The number of this interface; another one is not to be called. */
@@ -111,6 +164,9 @@ TT_API int tt_backward(const tt_sequence *sequence, const tt_gradients *gradient
 
 TT_API int tt_linear_forward(const tt_linear *linear);
 TT_API int tt_linear_backward(const tt_linear *linear, const tt_linear_gradients *gradients);
+
+TT_API int tt_variant_forward(const tt_variant *variant);
+TT_API int tt_variant_backward(const tt_variant *variant, const tt_variant_gradients *gradients);
 
 /* One step of B lanes straight from unpacked float32 weights: x (B, F), states (B, H). y is h_after.
  * What is read and what is written must not overlap. */

@@ -217,7 +217,7 @@ void weight_gradients(const tt_sequence& s, const tt_gradients& d, const Plan& p
         before.push_back(before.back() + (slot < G ? F : 0) +
                          (slot >= Cell::kHiddenSlot ? H : 0));
     }
-    const int64_t parts = threads_for(s, plan.rows * before.back() * kWidth, vectors);
+    const int64_t parts = threads_for(s.threads, plan.rows * before.back() * kWidth, vectors);
     const auto share = [&](int64_t part) {
         const int64_t wanted = before.back() * part / parts;
         return (int)(std::lower_bound(before.begin(), before.end(), wanted) - before.begin());

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from throughtime import state as states
-from throughtime.kernels import linear, native
+from throughtime.kernels import linear, native, variants
 from throughtime.kernels.fused import between_cuts, cuts
-from throughtime.kernels.recurrence import FusedRecurrence, Recurrence
+from throughtime.kernels.recurrence import FusedRecurrence, Recurrence, VariantRecurrence
 from throughtime.kernels.reference import fold
 from throughtime.kernels.stepper import NativeStepper, Stepper
 from throughtime.kernels.wish import wish
@@ -23,6 +23,9 @@ def run(
             return native.run(layer, x, state, lengths, resets)
         if layer.cell is None and isinstance(layer, linear.LinearRecurrence):
             return linear.run_linear(layer, x, state, lengths, resets)
+        if layer.cell is None and variants.serves(layer, x, state):
+            restart = None if resets is None else layer.restart(state)
+            return variants.run_variant(layer.variant(x), state, restart, lengths, resets)
     if _reason_against_fused(wanted, layer, lengths, resets, x) is None:
         return between_cuts(layer, x, state, lengths, resets)  # type: ignore[arg-type]
     return fold(layer, x, state, lengths, resets)
@@ -63,6 +66,8 @@ def explain(layer: Recurrence) -> str:
         against: str | None = "asked for"
     elif layer.cell is None and isinstance(layer, linear.LinearRecurrence):
         against = linear.reason_against(layer.initial_state(1))  # type: ignore[attr-defined]
+    elif layer.cell is None and isinstance(layer, VariantRecurrence):
+        return explain_variant(layer)
     else:
         against = native.reason_against(layer)
     if against is None:
@@ -70,6 +75,17 @@ def explain(layer: Recurrence) -> str:
     if isinstance(layer, FusedRecurrence):
         return f"torch: fused kernel, cut where a lane ends or restarts; {against}"
     return f"reference: {against}"
+
+
+def explain_variant(layer: VariantRecurrence) -> str:
+    """Say which backend would run a layer with what it is varied by now, and why."""
+    wanted = wish()
+    if wanted not in (None, "native"):
+        return "reference: " + (
+            "asked for" if wanted == "reference" else "torch has no kernel of it"
+        )
+    against = variants.reason_against(layer)
+    return f"reference: {against}" if against else f"native: kernels for {native.describe()}"
 
 
 def _reason_against_fused(

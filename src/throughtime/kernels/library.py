@@ -7,7 +7,7 @@ the runtime without torch loads the same library.
 import ctypes
 import os
 import sys
-from ctypes import POINTER, c_char_p, c_int, c_int32, c_int64, c_void_p
+from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +16,9 @@ OVERRIDE = "THROUGHTIME_LIBRARY"
 
 CELLS = {"rnn_tanh": 0, "rnn_relu": 1, "lstm": 2, "gru": 3}
 """Cells that the library computes, and their numbers in its interface."""
+
+VARIANTS = {"rnn_tanh": 0, "rnn_relu": 1, "lstm": 2, "coupled_lstm": 3, "gru": 4}
+"""Cells of which the library computes variants, and their numbers in its interface."""
 
 _NAMES = ("libthroughtime.so", "libthroughtime.dylib", "throughtime.dll")
 _INTERFACE = 2
@@ -86,6 +89,38 @@ class LinearGradients(ctypes.Structure):
     _fields_ = tuple((name, c_void_p) for name in ("dh", "dend", "da", "db", "dstate", "drestart"))
 
 
+class Variant(ctypes.Structure):
+    """`tt_variant`."""
+
+    _fields_ = (
+        *((name, c_int32) for name in ("cell", "drop_below", "zone_below")),
+        *((name, c_float) for name in ("drop_scale", "zoneout")),
+        *((name, c_int64) for name in ("threads", "lanes", "steps", "units", "outputs")),
+        *(
+            (name, c_void_p)
+            for name in (
+                *("lengths", "resets", "enter", "weight", "bias", "gain", "cell_gain"),
+                *("cell_bias", "peepholes", "project", "drop", "zone_h", "zone_c", "h", "c"),
+                *("h_restart", "c_restart", "y", "h_end", "c_end"),
+                *("slots", "normal", "c_before", "hidden"),
+            )
+        ),
+    )
+
+
+class VariantGradients(ctypes.Structure):
+    """`tt_variant_gradients`."""
+
+    _fields_ = tuple(
+        (name, c_void_p)
+        for name in (
+            *("dy", "dh_end", "dc_end", "denter", "dsums", "doutput", "output"),
+            *("dh", "dc", "dh_restart", "dc_restart"),
+            *("dbias", "dgain", "dcell_gain", "dcell_bias", "dpeepholes"),
+        )
+    )
+
+
 class Missing(Exception):
     """The library can't be loaded; the message says why."""
 
@@ -153,6 +188,8 @@ def _declare(library: ctypes.CDLL) -> None:
     declare("tt_backward", c_int, POINTER(Sequence), POINTER(Gradients))
     declare("tt_linear_forward", c_int, POINTER(Linear))
     declare("tt_linear_backward", c_int, POINTER(Linear), POINTER(LinearGradients))
+    declare("tt_variant_forward", c_int, POINTER(Variant))
+    declare("tt_variant_backward", c_int, POINTER(Variant), POINTER(VariantGradients))
     declare("tt_step", c_int, POINTER(Layer), c_int64, *[c_void_p] * 5)
     declare("tt_stepper_new", c_void_p, POINTER(Layer), c_int64, c_void_p, c_void_p)
     declare("tt_stepper_free", None, c_void_p)

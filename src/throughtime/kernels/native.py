@@ -25,15 +25,23 @@ def reason_against(layer: Recurrence, x: Tensor | None = None, state: State = ()
     if cell is None:
         return f"there is no native kernel for {type(layer).__name__}"
     weight: Tensor = layer.weight_hh  # type: ignore[attr-defined]
-    for tensor in (weight,) if x is None else (weight, x, *state):
-        if not tensor.is_cpu:
-            return f"native kernels run on the CPU, and this is on {tensor.device.type}"
-        if tensor.dtype != torch.float32:
-            return f"native kernels compute in float32, and this is {_name(tensor.dtype)}"
+    against = reason_against_numbers((weight,) if x is None else (weight, x, *state))
+    if against is not None:
+        return against
     if torch.is_autocast_enabled("cpu") and autocast_to_bfloat16() is None:
         return f"no autocast to {_name(torch.get_autocast_dtype('cpu'))} in native kernels here"
     reason = missing()
     return None if reason is None else f"no native kernels: {reason}"
+
+
+def reason_against_numbers(tensors: Sequence[Tensor]) -> str | None:
+    """Return why native kernels can't read some tensors, None if they can."""
+    for tensor in tensors:
+        if not tensor.is_cpu:
+            return f"native kernels run on the CPU, and this is on {tensor.device.type}"
+        if tensor.dtype != torch.float32:
+            return f"native kernels compute in float32, and this is {_name(tensor.dtype)}"
+    return None
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

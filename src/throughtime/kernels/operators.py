@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from throughtime.errors import ShapeError, ThroughtimeError
+from throughtime.errors import ShapeError
 from throughtime.kernels import library, memory
+from throughtime.kernels.views import address, call, dense, once
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
 _SLOTS = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 4}
@@ -72,16 +73,16 @@ def _run(
     _check_conditions(x, lengths, resets, h_restart)
     results = _new_results(x, h, cell, bfloat16, keep)
     layer = view_of_layer(cell, bfloat16, *weights)
-    given = [_dense(each) for each in (lengths, resets, x, h, c, h_restart, c_restart)]
+    given = [dense(each) for each in (lengths, resets, x, h, c, h_restart, c_restart)]
     sequence = library.Sequence(
         layer[0],
         torch.get_num_threads(),
         *x.shape[:2],
-        *map(_address, given),
-        *map(_address, results[:3]),
-        *(map(_address, results[3:]) if keep else (None, None)),
+        *map(address, given),
+        *map(address, results[:3]),
+        *(map(address, results[3:]) if keep else (None, None)),
     )
-    _call(library.load().tt_forward, ctypes.byref(sequence))
+    call(library.load().tt_forward, ctypes.byref(sequence))
     return results
 
 
@@ -170,8 +171,8 @@ def _run_backward(
     found = _new_gradients(x, weight_ih, weight_hh, cell, resets is not None, wants_x)
     dx, dh, dc, dh_restart, dc_restart, *weights = found
     layer = view_of_layer(cell, bfloat16, weight_ih, weight_hh, None, None)
-    given = [_dense(each) for each in (lengths, resets, x, h, h_restart, dy, dh_end, dc_end)]
-    addresses = [*map(_address, given)]
+    given = [dense(each) for each in (lengths, resets, x, h, h_restart, dy, dh_end, dc_end)]
+    addresses = [*map(address, given)]
     sequence = library.Sequence(
         layer[0],
         torch.get_num_threads(),
@@ -189,11 +190,11 @@ def _run_backward(
     gradients = library.Gradients(
         *addresses[5:],
         dx.data_ptr() if wants_x else None,
-        *map(_address, (dh, dc, dh_restart, dc_restart)),
-        *(map(_address, weights[:2]) if wants_weights else (None, None)),
-        *map(_address, weights[2:]),
+        *map(address, (dh, dc, dh_restart, dc_restart)),
+        *(map(address, weights[:2]) if wants_weights else (None, None)),
+        *map(address, weights[2:]),
     )
-    _call(library.load().tt_backward, ctypes.byref(sequence), ctypes.byref(gradients))
+    call(library.load().tt_backward, ctypes.byref(sequence), ctypes.byref(gradients))
     return found
 
 
@@ -226,26 +227,10 @@ def view_of_layer(
     bias_hh: Tensor | None,
 ) -> tuple[library.Layer, list[Tensor | None]]:
     """Return the C view of a layer, and the tensors that it points into, to be kept alive."""
-    dense = [_dense(weight) for weight in (weight_ih, weight_hh, bias_ih, bias_hh)]
+    weights = [dense(weight) for weight in (weight_ih, weight_hh, bias_ih, bias_hh)]
     sizes = weight_ih.shape[1], weight_hh.shape[1]
-    addresses = map(_address, dense)
-    return library.Layer(library.CELLS[cell], int(bfloat16), *sizes, *addresses), dense
-
-
-def _dense(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()
-
-
-def _address(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
-
-
-def _call(function: Any, *arguments: object) -> None:
-    if function(*arguments):
-        raise ThroughtimeError(
-            "expected free memory for the buffers of a native kernel, got less; "
-            "use fewer lanes or shorter windows"
-        )
+    addresses = map(address, weights)
+    return library.Layer(library.CELLS[cell], int(bfloat16), *sizes, *addresses), weights
 
 
 def _fake(x: Tensor, h: Tensor, *others: Any) -> tuple[Tensor, ...]:
@@ -282,7 +267,7 @@ class _Differentiable(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
         found = _backward(ctx, *gradients[:3])
         if torch.is_grad_enabled():
-            found = torch._C._functions.DelayedError(_ONCE, len(found))(*found)
+            found = once(found)
         return tuple(
             gradient if needed else None
             for gradient, needed in zip(found, ctx.needs_input_grad, strict=True)
@@ -292,12 +277,6 @@ class _Differentiable(torch.autograd.Function):
 def _is_watched(x: Tensor) -> bool:
     """Return whether something traces or counts operators; if not, calling one is a detour."""
     return type(x) is not Tensor or torch._C._len_torch_dispatch_stack() > 0
-
-
-_ONCE = (
-    "expected one backward pass through a native kernel, got a second derivative; "
-    'use `with tt.kernels.use("reference")` around forward'
-)
 
 
 def _backward(

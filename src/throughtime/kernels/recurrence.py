@@ -1,6 +1,6 @@
 """What a kernel needs to know of a layer; the layers themselves live in other rooms."""
 
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -30,3 +30,41 @@ class FusedRecurrence(Recurrence, Protocol):
 
     def fused(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """All steps at once, without lengths and resets: x (B, T, F) to y (B, T, D)."""
+
+
+class Variant(NamedTuple):
+    """A classic cell with what it is varied by, and the input's share of its gates for all steps.
+
+    Attributes:
+        cell: one of `library.VARIANTS`.
+        enter: (B, T, G*H), with everything that is added to it.
+        weight: (G*H, P), of the state h; P is H without a projection.
+        bias: (G*H,), added to the state's share.
+        gain: (G*H,): the state's share is normalised over the units of each gate, times this.
+        cell_gain: (H,): what is read of c is normalised, times this.
+        cell_bias: (H,), added to it.
+        peepholes: (3, H): what the gates i, f and o see of c.
+        project: (P, H), from what the gates let out to h.
+    """
+
+    cell: str
+    enter: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+    gain: Tensor | None = None
+    cell_gain: Tensor | None = None
+    cell_bias: Tensor | None = None
+    peepholes: Tensor | None = None
+    project: Tensor | None = None
+
+
+@runtime_checkable
+class VariantRecurrence(Recurrence, Protocol):
+    """A layer that is a variant of a classic cell."""
+
+    @property
+    def weight_hh(self) -> Tensor:
+        """What h is multiplied by, (G*H, P)."""
+
+    def variant(self, x: Tensor) -> Variant:
+        """What the layer computes of x (B, T, F)."""

@@ -5,16 +5,22 @@ from throughtime.layers.attention import WindowAttention
 from throughtime.layers.bidirectional import Bidirectional
 from throughtime.layers.block import Block
 from throughtime.layers.convolution import CausalConvolution
+from throughtime.layers.coupled_lstm import CoupledLSTM
 from throughtime.layers.echo_state import EchoState
 from throughtime.layers.gated_delta import GatedDeltaNet
 from throughtime.layers.gru import GRU
 from throughtime.layers.hgrn import HGRN
+from throughtime.layers.layer_norm_gru import LayerNormGRU
+from throughtime.layers.layer_norm_lstm import LayerNormLSTM
 from throughtime.layers.lru import LRU
 from throughtime.layers.lstm import LSTM
 from throughtime.layers.min_gru import MinGRU
 from throughtime.layers.min_lstm import MinLSTM
 from throughtime.layers.mlstm import MLSTM
+from throughtime.layers.peephole_lstm import PeepholeLSTM
+from throughtime.layers.projected_lstm import ProjectedLSTM
 from throughtime.layers.registry import LayerSpec, build, make, names, parse
+from throughtime.layers.regularised import Regularised, RegularisedState
 from throughtime.layers.rg_lru import RGLRU
 from throughtime.layers.rnn import RNN
 from throughtime.layers.rwkv7 import RWKV7
@@ -39,11 +45,18 @@ __all__ = [
     "Bidirectional",
     "Block",
     "CausalConvolution",
+    "CoupledLSTM",
     "EchoState",
     "GatedDeltaNet",
+    "LayerNormGRU",
+    "LayerNormLSTM",
     "LayerSpec",
     "MinGRU",
     "MinLSTM",
+    "PeepholeLSTM",
+    "ProjectedLSTM",
+    "Regularised",
+    "RegularisedState",
     "SelectiveSSM",
     "Stack",
     "WindowAttention",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from throughtime import kernels
 from throughtime.errors import OptionError, StateError
 from throughtime.recurrent import Recurrent
 from throughtime.state import State
@@ -29,11 +30,13 @@ class Classic(Recurrent):
     gates: ClassVar[int]
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Keep a subclass with an `update` of its own from the kernels of the old one."""
+        """Keep a subclass with maths of its own from the kernels of the old one."""
         super().__init_subclass__(**options)
-        if "update" in vars(cls) and "gates" not in vars(cls):
+        maths = {"update", "advance", "from_input", "from_hidden"}
+        if maths & vars(cls).keys() and "gates" not in vars(cls):
             cls.cell = None  # type: ignore[assignment,method-assign]
             cls.fused = None  # type: ignore[attr-defined]
+            cls.variant = None  # type: ignore[assignment,method-assign]
 
     def __init__(
         self,
@@ -45,16 +48,25 @@ class Classic(Recurrent):
     ) -> None:
         super().__init__(input_size, hidden_size)
         self.hidden_size = hidden_size
-        rows = self.gates * hidden_size
-        self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
-        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
+        self.make_parameters(bias=bias, learned_initial_state=learned_initial_state)
+        self.reset_parameters()
+
+    def make_parameters(self, *, bias: bool, learned_initial_state: bool) -> None:
+        """Make the parameters, not filled but for the initial state of zeros."""
+        sizes = self.leaf_sizes()
+        rows = self.gates * sizes[-1]
+        self.weight_ih = nn.Parameter(torch.empty(rows, self.input_size))
+        self.weight_hh = nn.Parameter(torch.empty(rows, self.hidden_size))
         self.bias_ih = nn.Parameter(torch.empty(rows)) if bias else None
         self.bias_hh = nn.Parameter(torch.empty(rows)) if bias else None
-        leaves = len(self._state_fields())
-        self.initial = (
-            nn.Parameter(torch.zeros(leaves, hidden_size)) if learned_initial_state else None
-        )
-        self.reset_parameters()
+        # One row a leaf, so that they come apart without a size; the shorter ends in unused zeros.
+        initial = torch.zeros(len(sizes), max(sizes)) if learned_initial_state else None
+        self.initial = None if initial is None else nn.Parameter(initial)
+
+    def leaf_sizes(self) -> tuple[int, ...]:
+        """Return the size of each leaf of the state; the last is that of a gate, H."""
+        assert self.state_class is not None
+        return (self.hidden_size,) * len(self.state_class._fields)
 
     @classmethod
     def around(cls, weights: Sequence[Tensor], **options: Any) -> "Classic":
@@ -81,9 +93,10 @@ class Classic(Recurrent):
         and Ganguli 2014, https://arxiv.org/abs/1312.6120). Each gate's block is drawn on its own.
         """
         with torch.no_grad():
-            for block in torch.split(self.weight_ih, self.hidden_size):
+            units = self.leaf_sizes()[-1]
+            for block in torch.split(self.weight_ih, units):
                 nn.init.xavier_uniform_(block)
-            for block in torch.split(self.weight_hh, self.hidden_size):
+            for block in torch.split(self.weight_hh, units):
                 nn.init.orthogonal_(block)
             for bias in (self.bias_ih, self.bias_hh):
                 if bias is not None:
@@ -99,11 +112,12 @@ class Classic(Recurrent):
         """Return the state before the first step: zeros, or the learned one, for B lanes."""
         kind = {"device": device or self.weight_hh.device, "dtype": dtype or self.weight_hh.dtype}
         rows: list[Tensor]
+        sizes = self.leaf_sizes()
         if self.initial is None:
-            size = (batch_size, self.hidden_size)
-            rows = [torch.zeros(size, **kind) for _ in self._state_fields()]  # type: ignore[call-overload]
+            rows = [torch.zeros((batch_size, size), **kind) for size in sizes]  # type: ignore[call-overload]
         else:
-            rows = [row.to(**kind).repeat(batch_size, 1) for row in self.initial]
+            leaves = zip(self.initial, sizes, strict=True)
+            rows = [row[:size].to(**kind).repeat(batch_size, 1) for row, size in leaves]
         assert self.state_class is not None
         return self.state_class(*rows)
 
@@ -121,6 +135,23 @@ class Classic(Recurrent):
     def from_hidden(self, h: Tensor) -> Tensor:
         """Return the state's share of all gates, (B, G*H), from h (B, H)."""
         return functional.linear(h, self.weight_hh, self.bias_hh)
+
+    def from_sums(self, sums: Tensor) -> Tensor:
+        """Return the state's share from what `weight_hh` made of h, (B, G*H)."""
+        return sums if self.bias_hh is None else sums + self.bias_hh
+
+    def update(self, x: Tensor, state: Any) -> tuple[Tensor, State]:
+        """One step: x (B, F) to y (B, D)."""
+        return self.advance(self.from_input(x), self.from_hidden(state.h), state)
+
+    def advance(self, enter: Tensor, hidden: Tensor, state: Any) -> tuple[Tensor, State]:
+        """One step from the shares of all gates: the input's and the state's, (B, G*H) each."""
+        raise TypeError(f"{type(self).__name__} must define advance(enter, hidden, state)")
+
+    def variant(self, x: Tensor) -> kernels.Variant:
+        """What the layer computes of x (B, T, F), for the kernels of varied cells."""
+        assert self.cell is not None
+        return kernels.Variant(self.cell, self.from_input(x), self.weight_hh, self.bias_hh)
 
     def extra_repr(self) -> str:
         """Return the sizes, as `print(layer)` shows them."""
@@ -147,18 +178,55 @@ class Classic(Recurrent):
 
     def _check_kind_of_state(self, state: State) -> None:
         super()._check_kind_of_state(state)
-        for leaf in state:
-            if leaf.shape[1:] != (self.hidden_size,):
+        for leaf, size in zip(state, self.leaf_sizes(), strict=True):
+            if leaf.shape[1:] != (size,):
                 raise StateError(
-                    f"expected a state of (B, H) with H = {self.hidden_size} in "
+                    f"expected a state of (B, H) with H = {size} in "
                     f"{type(self).__name__}, got {tuple(leaf.shape)}; "
                     "make states with initial_state(B)"
                 )
 
-    def _state_fields(self) -> tuple[str, ...]:
-        assert self.state_class is not None
-        fields: tuple[str, ...] = self.state_class._fields
-        return fields
+
+def normalised(sums: Tensor, gain: Tensor, bias: Tensor | None, units: int) -> Tensor:
+    """Return sums (..., G*H), normalised over the units of each gate by itself.
+
+    Args:
+        sums: (..., G*H).
+        gain: (G*H,), what is normalised is times this.
+        bias: (G*H,), added to it.
+        units: H.
+    """
+    gates = sums.reshape(*sums.shape[:-1], -1, units)
+    share = functional.layer_norm(gates, (units,)).flatten(-2) * gain
+    return share if bias is None else share + bias
+
+
+def start_forget_gate(layer: Any, forget: slice, enter: slice | None) -> None:
+    """Start the gates' biases of a layer with `forget_bias` and `memory`.
+
+    Args:
+        layer: the values are None where they were not chosen; the bias then starts at 1.
+        forget: rows of the forget gate.
+        enter: rows of the input gate, where there is one of its own.
+
+    Raises:
+        OptionError: when both are chosen, or one without biases.
+    """
+    memory, forget_bias = layer.memory, layer.forget_bias
+    if memory is not None and forget_bias is not None:
+        raise OptionError(
+            f"expected memory or forget_bias, got both ({memory} and {forget_bias}): "
+            "memory sets the forget gate's bias"
+        )
+    if memory is not None:
+        bias = bias_or_error(layer.bias_ih, "memory").data
+        bias[forget] = chrono_bias(forget.stop - forget.start, memory)
+        if enter is not None:
+            bias[enter] = -bias[forget]
+    elif forget_bias is not None:
+        bias_or_error(layer.bias_ih, "forget_bias").data[forget] = forget_bias
+    elif layer.bias_ih is not None:
+        layer.bias_ih.data[forget] = 1.0
 
 
 def chrono_bias(size: int, memory: int) -> Tensor:

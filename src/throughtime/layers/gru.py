@@ -72,10 +72,10 @@ class GRU(Classic):
         """The compiled cell of the same maths."""
         return "gru"
 
-    def update(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
-        """One step: x (B, F) to y (B, H)."""
-        input_r, input_z, input_n = self.from_input(x).chunk(3, dim=-1)
-        hidden_r, hidden_z, hidden_n = self.from_hidden(state.h).chunk(3, dim=-1)
+    def advance(self, enter: Tensor, hidden: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
+        """One step from the gates' shares (B, 3 H) to y (B, H)."""
+        input_r, input_z, input_n = enter.chunk(3, dim=-1)
+        hidden_r, hidden_z, hidden_n = hidden.chunk(3, dim=-1)
         reset_gate = torch.sigmoid(input_r + hidden_r)
         update_gate = torch.sigmoid(input_z + hidden_z)
         candidate = torch.tanh(input_n + reset_gate * hidden_n)

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from throughtime import state as states
-from throughtime.errors import OptionError
-from throughtime.layers.classic import Classic, bias_or_error, chrono_bias
+from throughtime.layers.classic import Classic, start_forget_gate
 
 
 @states.register
@@ -61,11 +60,6 @@ class LSTM(Classic):
         memory: int | None = None,
         learned_initial_state: bool = False,
     ) -> None:
-        if memory is not None and forget_bias is not None:
-            raise OptionError(
-                f"expected memory or forget_bias, got both ({memory} and {forget_bias}): "
-                "memory sets the forget gate's bias"
-            )
         self.forget_bias = forget_bias
         self.memory = memory
         super().__init__(
@@ -75,26 +69,18 @@ class LSTM(Classic):
     def reset_parameters(self) -> None:
         """Start afresh, with the forget gate open for the wanted memory."""
         super().reset_parameters()
-        enter, forget = slice(0, self.hidden_size), slice(self.hidden_size, 2 * self.hidden_size)
-        if self.memory is not None:
-            bias = bias_or_error(self.bias_ih, "memory").data
-            bias[forget] = chrono_bias(self.hidden_size, self.memory)
-            bias[enter] = -bias[forget]
-        elif self.forget_bias is not None:
-            bias_or_error(self.bias_ih, "forget_bias").data[forget] = self.forget_bias
-        elif self.bias_ih is not None:
-            self.bias_ih.data[forget] = 1.0
+        size = self.hidden_size
+        start_forget_gate(self, slice(size, 2 * size), slice(0, size))
 
     @property
     def cell(self) -> str:
         """The compiled cell of the same maths."""
         return "lstm"
 
-    def update(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        """One step: x (B, F) to y (B, H)."""
-        total = self.from_input(x) + self.from_hidden(state.h)
-        enter, forget, cell, output = total.chunk(4, dim=-1)
-        c = torch.sigmoid(forget) * state.c + torch.sigmoid(enter) * torch.tanh(cell)
+    def advance(self, enter: Tensor, hidden: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        """One step from the gates' shares (B, 4 H) to y (B, H)."""
+        into, forget, cell, output = (enter + hidden).chunk(4, dim=-1)
+        c = torch.sigmoid(forget) * state.c + torch.sigmoid(into) * torch.tanh(cell)
         c = c.to(state.c.dtype)
         h = (torch.sigmoid(output) * torch.tanh(c)).to(state.h.dtype)
         return h, LSTMState(h, c)

@@ -28,17 +28,22 @@ class Noise(NamedTuple):
     step: Tensor
 
 
-def initial_noise(batch_size: int, device: torch.device | str | None, *, fresh: bool) -> Noise:
+def initial_noise(
+    batch_size: int, device: torch.device | str | None, *, fresh: bool, common: bool = False
+) -> Noise:
     """Return noise before the first step.
 
     Args:
         batch_size: B.
         device: where.
         fresh: draw new seeds from torch's global generator (training); zeros otherwise.
+        common: all lanes have one seed.
     """
     seed = torch.zeros(batch_size, dtype=torch.int64)
     if fresh:
-        seed = torch.randint(-(2**62), 2**62, (batch_size,))
+        seed = torch.randint(-(2**62), 2**62, (1 if common else batch_size,)).repeat(
+            batch_size if common else 1
+        )
     return Noise(seed.to(device), torch.zeros(batch_size, dtype=torch.int64, device=device))
 
 
@@ -92,18 +97,43 @@ def dropout(x: Tensor, noise: Noise, rate: float, salt: int) -> Tensor:
         rate: in [0, 1).
         salt: tells places apart that share one noise, such as the layers of a stack.
     """
-    bits = _mix_short(_mix_long(noise, salt)[..., None] ^ _units(x.shape[-1], x.device))
-    # The hash is uniform over int32: compare with the quantile below which a share `rate` lies.
-    threshold = min(round(rate * 2**32), 2**32 - 1) - 2**31
-    return x * (bits >= threshold).to(x.dtype) * (1 / (1 - rate))
+    kept = ~chosen(noise, x.shape[-1], rate, salt)
+    return x * kept.to(x.dtype) * (1 / (1 - rate))
+
+
+def chosen(noise: Noise, count: int, rate: float, salt: int) -> Tensor:
+    """Return which of `count` units are in a share `rate` of them, by (seed, step, unit).
+
+    Args:
+        noise: leaves of shape (...,).
+        count: H.
+        rate: in [0, 1).
+        salt: as in `dropout`.
+
+    Returns:
+        (..., H) bool.
+    """
+    bits = _mix_short(mixed(noise, salt)[..., None] ^ _units(count, noise.seed.device))
+    return bits < quantile(rate)
+
+
+def quantile(rate: float) -> int:
+    """Return the number below which a share `rate` of all int32 lies, as the hash is uniform."""
+    return min(round(rate * 2**32), 2**32 - 1) - 2**31
+
+
+def lasting(noise: Noise, span: int | None) -> Noise:
+    """Return noise that changes every `span` steps, or never; in place of that of each step."""
+    step = torch.zeros_like(noise.step) if span is None else noise.step // span
+    return Noise(noise.seed, step)
 
 
 def _units(count: int, device: torch.device) -> Tensor:
     return _mix_short(torch.arange(1, count + 1, dtype=torch.int32, device=device))
 
 
-def _mix_long(noise: Noise, salt: int) -> Tensor:
-    """Return 32 well-mixed bits of (seed, step, salt), as int32."""
+def mixed(noise: Noise, salt: int) -> Tensor:
+    """Return 32 well-mixed bits of (seed, step, salt), as int32, of the shape of the leaves."""
     # Tensors wrap around at 64 bits; a Python number has to be made to.
     salted = (salt * _NEXT_SEED + 2**63) % 2**64 - 2**63
     z = noise.seed ^ (noise.step * _MIX_LONG[0] + salted)

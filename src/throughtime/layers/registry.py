@@ -9,15 +9,20 @@ from typing import Any, NamedTuple
 from throughtime.errors import OptionError
 from throughtime.layers.attention import WindowAttention
 from throughtime.layers.convolution import CausalConvolution
+from throughtime.layers.coupled_lstm import CoupledLSTM
 from throughtime.layers.echo_state import EchoState
 from throughtime.layers.gated_delta import GatedDeltaNet
 from throughtime.layers.gru import GRU
 from throughtime.layers.hgrn import HGRN
+from throughtime.layers.layer_norm_gru import LayerNormGRU
+from throughtime.layers.layer_norm_lstm import LayerNormLSTM
 from throughtime.layers.lru import LRU
 from throughtime.layers.lstm import LSTM
 from throughtime.layers.min_gru import MinGRU
 from throughtime.layers.min_lstm import MinLSTM
 from throughtime.layers.mlstm import MLSTM
+from throughtime.layers.peephole_lstm import PeepholeLSTM
+from throughtime.layers.projected_lstm import ProjectedLSTM
 from throughtime.layers.rg_lru import RGLRU
 from throughtime.layers.rnn import RNN
 from throughtime.layers.rwkv7 import RWKV7
@@ -31,6 +36,11 @@ _MAKERS: dict[str, Callable[..., Recurrent]] = {
     "rnn": RNN,
     "lstm": LSTM,
     "gru": GRU,
+    "layer_norm_lstm": LayerNormLSTM,
+    "layer_norm_gru": LayerNormGRU,
+    "peephole_lstm": PeepholeLSTM,
+    "coupled_lstm": CoupledLSTM,
+    "projected_lstm": ProjectedLSTM,
     "min_gru": MinGRU,
     "min_lstm": MinLSTM,
     "lru": LRU,

@@ -65,9 +65,9 @@ class RNN(Classic):
         """The compiled cell of the same maths."""
         return f"rnn_{self.nonlinearity}"
 
-    def update(self, x: Tensor, state: RNNState) -> tuple[Tensor, RNNState]:
-        """One step: x (B, F) to y (B, H)."""
-        total = self.from_input(x) + self.from_hidden(state.h)
+    def advance(self, enter: Tensor, hidden: Tensor, state: RNNState) -> tuple[Tensor, RNNState]:
+        """One step from the gates' shares (B, H) to y (B, H)."""
+        total = enter + hidden
         h = torch.tanh(total) if self.nonlinearity == "tanh" else torch.relu(total)
         h = h.to(state.h.dtype)
         return h, RNNState(h)

@@ -1,0 +1,231 @@
+// A variant of a classic cell over whole sequences. The input's product is there already; each step
+// is the state's product for all lanes, and then the rest lane by lane, since what is normalised
+// needs all units of a lane at once.
+#pragma once
+
+#include "plan.h"
+#include "variant_cells.h"
+
+namespace TT_ISA {
+
+// Where one lane's step reads and writes.
+struct VariantStep {
+    int64_t at;            // lane * T + t
+    const float* before;   // (P,): h that the step starts from
+    float* c;              // (H,): c that it starts from
+    float* hidden;         // (P,): h as it is multiplied
+    float* sums;           // (vectors, G, kWidth): the state's share, normalised in place
+    float* slots;          // (S*H,)
+    float* normal;         // (G*H + G,): what was normalised and by how much, or null
+    float* output;         // (H,): h' before it is projected
+    float* c_after;        // (H,)
+};
+
+TT_INLINE Vec load_or(const float* from, int64_t at, int width, float otherwise) {
+    return from ? load_some(from + at, width) : splat(otherwise);
+}
+
+TT_INLINE void load_peepholes(const tt_variant& v, int64_t at, int width, Vec* peephole) {
+    for (int k = 0; k < 3; ++k)
+        peephole[k] = load_or(v.peepholes ? v.peepholes + k * v.units : nullptr, at, width, 0.0f);
+}
+
+// What is multiplied of `width` units of h.
+TT_INLINE Vec kept(const tt_variant& v, int64_t step, int64_t unit) {
+    if (!v.drop) return splat(1.0f);
+    return chosen(v.drop[step], unit, v.drop_below) ? Vec{} : splat(v.drop_scale);
+}
+
+// A state after a step, of what it was and what it would become.
+TT_INLINE Vec zoned(const tt_variant& v, const int32_t* noise, int64_t step, int64_t unit,
+                    Vec before, Vec after) {
+    if (noise) return chosen(noise[step], unit, v.zone_below) ? before : after;
+    return v.zoneout == 0.0f ? after : v.zoneout * before + (1.0f - v.zoneout) * after;
+}
+
+// Everything of a step between its products.
+template <class Cell>
+void forward_row(const tt_variant& v, const VariantStep& step) {
+    constexpr int G = Cell::kGates;
+    const int64_t H = v.units;
+    const int vectors = vectors_of(H);
+    if (v.gain)
+        for (int g = 0; g < G; ++g) {
+            float* const sums = step.sums + g * kWidth;
+            const float scale = normalise(sums, G * kWidth, H);
+            if (!step.normal) continue;
+            step.normal[G * H + g] = scale;
+            for (int u = 0; u < vectors; ++u)
+                store_some(step.normal + g * H + u * kWidth, load(sums + u * G * kWidth),
+                           width_of(H, u));
+        }
+    for (int u = 0; u < vectors; ++u) {
+        const int64_t at = (int64_t)u * kWidth;
+        const int width = width_of(H, u);
+        Vec enter[G], state[G], slots[Cell::kSlots];
+        for (int g = 0; g < G; ++g) {
+            enter[g] = load_some(v.enter + (step.at * G + g) * H + at, width);
+            state[g] = load(step.sums + (u * G + g) * kWidth);
+            if (v.gain) state[g] *= load_some(v.gain + g * H + at, width);
+            if (v.bias) state[g] += load_some(v.bias + g * H + at, width);
+        }
+        if constexpr (Cell::kHasCell) {
+            Vec peephole[3];
+            load_peepholes(v, at, width, peephole);
+            const Vec c = Cell::forward(enter, state, load_some(step.c + at, width), peephole, slots);
+            store_some(step.c_after + at, c, width);
+            store_some(step.output + at, c, width);
+        } else {
+            const Vec h = Cell::forward(enter, state, load_some(step.before + at, width), slots);
+            store_some(step.output + at, h, width);
+        }
+        for (int k = 0; k < Cell::kSlots; ++k) store_some(step.slots + k * H + at, slots[k], width);
+    }
+    if constexpr (Cell::kHasCell) {
+        if (v.cell_gain) normalise(step.output, kWidth, H);
+        for (int u = 0; u < vectors; ++u) {
+            const int64_t at = (int64_t)u * kWidth;
+            const int width = width_of(H, u);
+            Vec read = load_some(step.output + at, width);
+            if (v.cell_gain)
+                read = read * load_some(v.cell_gain + at, width) + load_some(v.cell_bias + at, width);
+            const Vec o = load_some(step.slots + Cell::kO * H + at, width);
+            store_some(step.output + at, o * tanh(read), width);
+            const Vec c = zoned(v, v.zone_c, step.at, at, load_some(step.c + at, width),
+                                load_some(step.c_after + at, width));
+            store_some(step.c_after + at, c, width);
+        }
+    }
+}
+
+// Rows times packed panels of one sum for each unit: visit(row, vector, sum).
+template <class Visit>
+void for_products(const float* const* rows, int count, const float* panels, int64_t terms,
+                  int64_t units, const Visit& visit) {
+    const int64_t panel = panel_size<float>(terms, 1);
+    for_blocks<1>(count, vectors_of(units), [&](int row, int vector, auto many, auto some) {
+        constexpr int R = decltype(many)::value, U = decltype(some)::value;
+        Vec sums[U][R][1] = {};
+        multiply<R, U, 1>(sums, rows + row, panels + vector * panel, panel, terms);
+        for (int r = 0; r < R; ++r)
+            for (int u = 0; u < U; ++u) visit(row + r, vector + u, sums[u][r][0]);
+    });
+}
+
+template <class Cell>
+struct VariantWeights {
+    int64_t panel;
+    Buffer<float> hidden, project;
+
+    explicit VariantWeights(const tt_variant& v)
+        : panel(panel_size<float>(v.outputs, Cell::kGates)),
+          hidden(panel * vectors_of(v.units)),
+          project(v.project ? panel_size<float>(v.units, 1) * vectors_of(v.outputs) : 0) {
+        pack_gates<float>(v.weight, v.units, v.outputs, Cell::kGates, 0, vectors_of(v.units), hidden);
+        if (v.project)
+            pack_gates<float>(v.project, v.outputs, v.units, 1, 0, vectors_of(v.outputs), project);
+    }
+};
+
+// All steps of the lanes of one shard.
+template <class Cell>
+void variant_forward_shard(const tt_variant& v, const Plan& plan, const std::vector<int64_t>& lanes,
+                           const VariantWeights<Cell>& weights) {
+    constexpr int G = Cell::kGates, S = Cell::kSlots;
+    const int64_t H = v.units, P = v.outputs, T = v.steps;
+    const int64_t sums_of_a_row = (int64_t)vectors_of(H) * G * kWidth;
+    const size_t many = lanes.size();
+    const int64_t longest = lanes.empty() ? 0 : plan.length[(size_t)lanes[0]];
+    const bool keep = v.slots != nullptr;
+    const auto scratch = [&](int64_t numbers) { return keep ? 0 : (int64_t)many * numbers; };
+    Buffer<float> sums((int64_t)many * sums_of_a_row), outputs((int64_t)many * H);
+    Buffer<float> slots(scratch(S * H)), hidden(scratch(P)), cells(scratch(H));
+    std::vector<VariantStep> steps(many);
+    std::vector<const float*> rows(many), projected(many);
+
+    for (const int64_t lane : lanes) {
+        const int64_t first = lane * T + plan.length[(size_t)lane], rest = (lane + 1) * T - first;
+        std::fill_n(v.y + first * P, rest * P, 0.0f);
+        if (keep) std::fill_n(v.hidden + first * P, rest * P, 0.0f);
+        std::copy_n(v.h + lane * P, P, v.h_end + lane * P);
+        if (Cell::kHasCell) std::copy_n(v.c + lane * H, H, v.c_end + lane * H);
+    }
+    const auto prepare = [&](size_t i, int64_t t) {
+        const int64_t lane = lanes[i], row = keep ? lane * T + t : (int64_t)i;
+        const bool reset = v.resets && v.resets[lane * T + t];
+        VariantStep step = {};
+        step.at = lane * T + t;
+        step.before = reset ? v.h_restart + lane * P : t ? v.y + (step.at - 1) * P : v.h + lane * P;
+        step.hidden = (keep ? v.hidden : (float*)hidden) + row * P;
+        step.sums = sums + (int64_t)i * sums_of_a_row;
+        step.slots = (keep ? v.slots : (float*)slots) + row * S * H;
+        if (v.normal) step.normal = v.normal + row * (G * H + G);
+        step.output = outputs + (int64_t)i * H;
+        if (Cell::kHasCell) {
+            step.c = (keep ? v.c_before : (float*)cells) + row * H;
+            step.c_after = v.c_end + lane * H;
+            std::copy_n(reset ? v.c_restart + lane * H : step.c_after, H, step.c);
+        }
+        for (int u = 0; u < vectors_of(P); ++u) {
+            const int64_t at = (int64_t)u * kWidth;
+            const int width = width_of(P, u);
+            store_some(step.hidden + at,
+                       load_some(step.before + at, width) * kept(v, step.at, at), width);
+        }
+        return step;
+    };
+    // Unit by unit, from what the step would put out to what it does.
+    const auto finish = [&](int i, int u, Vec value) TT_ALWAYS {
+        const VariantStep& step = steps[(size_t)i];
+        const int64_t at = (int64_t)u * kWidth;
+        const int width = width_of(P, u);
+        const Vec before = load_some(step.before + at, width);
+        store_some(v.y + step.at * P + at, zoned(v, v.zone_h, step.at, at, before, value), width);
+    };
+    for (int64_t t = 0; t < longest; ++t) {
+        int alive = 0;
+        for (size_t i = 0; i < many && plan.length[(size_t)lanes[i]] > t; ++i, ++alive) {
+            steps[i] = prepare(i, t);
+            rows[i] = steps[i].hidden;
+            projected[i] = steps[i].output;
+        }
+        for_blocks<G>(alive, vectors_of(H), [&](int row, int vector, auto lanes_here, auto some) {
+            constexpr int R = decltype(lanes_here)::value, U = decltype(some)::value;
+            Vec block[U][R][G] = {};
+            multiply<R, U, G>(block, rows.data() + row, weights.hidden + vector * weights.panel,
+                              weights.panel, P);
+            for (int r = 0; r < R; ++r)
+                for (int u = 0; u < U; ++u)
+                    for (int g = 0; g < G; ++g)
+                        store(steps[(size_t)(row + r)].sums + ((vector + u) * G + g) * kWidth,
+                              block[u][r][g]);
+        });
+        for (int i = 0; i < alive; ++i) forward_row<Cell>(v, steps[(size_t)i]);
+        if (v.project) {
+            for_products(projected.data(), alive, weights.project, H, P, finish);
+            continue;
+        }
+        for (int i = 0; i < alive; ++i)
+            for (int u = 0; u < vectors_of(H); ++u)
+                finish(i, u, load_some(steps[(size_t)i].output + u * kWidth, width_of(H, u)));
+    }
+    for (const int64_t lane : lanes)
+        if (const int64_t length = plan.length[(size_t)lane])
+            std::copy_n(v.y + (lane * T + length - 1) * P, P, v.h_end + lane * P);
+}
+
+template <class Cell>
+int64_t multiplications(const tt_variant& v) {
+    return (Cell::kGates + (v.project ? 1 : 0)) * v.units * v.outputs;
+}
+
+template <class Cell>
+void variant_forward(const tt_variant& v) {
+    const Plan plan = plan_of(v, multiplications<Cell>(v));
+    const VariantWeights<Cell> weights(v);
+    in_parallel((int64_t)plan.shards.size(), [&](int64_t part) {
+        variant_forward_shard<Cell>(v, plan, plan.shards[(size_t)part], weights);
+    });
+}
+
+}  // namespace TT_ISA
