@@ -14,13 +14,17 @@ import torch
 from torch import nn
 
 from throughtime import state as states
-from throughtime.layers import GRU, LSTM, RNN, Bidirectional, Stack, make, names
+from throughtime.layers import GRU, LSTM, RNN, Bidirectional, Regularised, Stack, make, names
 
 STREAMABLE = {
     "rnn": lambda: RNN(3, 4),
     "lstm": lambda: LSTM(3, 4),
     "gru": lambda: GRU(3, 4, learned_initial_state=True),
     "stack": lambda: Stack([GRU(3, 4), LSTM(4, 4)], dropout=0.3, residual=True, norm=True),
+}
+STREAMABLE |= {
+    "regularised": lambda: Regularised(LSTM(3, 4), recurrent_dropout=0.2, zoneout=0.1),
+    "dropped weights": lambda: Regularised(make("layer_norm_gru", 3, 4), weight_drop=0.3, span=2),
 }
 STREAMABLE |= {name: partial(make, name, 3, 4) for name in names() if name not in STREAMABLE}
 

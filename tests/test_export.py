@@ -5,7 +5,8 @@ from pathlib import Path
 from throughtime.layers import names
 
 CLASSIC = ("rnn", "lstm", "gru")
-STREAMABLE = (*CLASSIC, "stack", *(name for name in names() if name not in CLASSIC))
+MADE_OF_LAYERS = ("stack", "regularised", "dropped weights")
+STREAMABLE = (*CLASSIC, *MADE_OF_LAYERS, *(name for name in names() if name not in CLASSIC))
 
 
 def test_each_layer_exports_saves_loads_and_compiles():

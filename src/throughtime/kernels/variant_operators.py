@@ -224,7 +224,7 @@ def _new_gradients(*arguments: Any) -> tuple[Tensor, ...]:
 
 
 def _run_backward(*arguments: Any) -> tuple[Tensor, ...]:
-    dy, dh_end, dc_end, h, weight, *others = arguments
+    h, weight, *others = arguments[3:]
     *tensors, drop, zone_h, zone_c, drop_below, drop_scale, zone_below, zoneout, cell = others
     results = _new_gradients(*arguments)
     s = _sizes(h, tensors[8].shape[1], weight, cell)

@@ -196,7 +196,7 @@ def normalised(sums: Tensor, gain: Tensor, bias: Tensor | None, units: int) -> T
         bias: (G*H,), added to it.
         units: H.
     """
-    gates = sums.reshape(*sums.shape[:-1], -1, units)
+    gates = sums.reshape(*sums.shape[:-1], sums.shape[-1] // units, units)
     share = functional.layer_norm(gates, (units,)).flatten(-2) * gain
     return share if bias is None else share + bias
 

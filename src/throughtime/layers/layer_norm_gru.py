@@ -16,8 +16,8 @@ class LayerNormGRU(GRU):
     $$x_\bullet = \gamma_{i\bullet} \odot \mathrm{norm}(W_{i\bullet} x) + b_{i\bullet}, \quad
       h_\bullet = \gamma_{h\bullet} \odot \mathrm{norm}(W_{h\bullet} h_{t-1}) + b_{h\bullet}$$
 
-    norm takes the mean away and divides by the deviation, over the units of each gate by itself (Ba,
-    Kiros and Hinton 2016, https://arxiv.org/abs/1607.06450, who normalise r and z together).
+    norm takes the mean away and divides by the deviation, over the units of each gate by itself
+    (Ba, Kiros and Hinton 2016, https://arxiv.org/abs/1607.06450, who take r and z together).
     O(F H + H^2) a step; the state is H floats. Rows of the parameters are in the order r, z, n.
 
     Args:

@@ -19,8 +19,8 @@ class ProjectedLSTM(Classic):
       a_\bullet = W_{i\bullet} x + b_{i\bullet} + W_{h\bullet} h_{t-1} + b_{h\bullet}$$
     $$c_t = f \odot c_{t-1} + i \odot g, \quad y_t = h_t = W_r (o \odot \tanh(c_t))$$
 
-    The parameters and numbers are `torch.nn.LSTM`'s with a `proj_size`. Memory is cheap and products
-    are dear: C cells with outputs of H = C / 2 need half the weights of an LSTM of C (Sak, Senior
+    Parameters and numbers are `torch.nn.LSTM`'s with a `proj_size`. Memory is cheap, products are
+    dear: C cells with outputs of H = C / 2 need half the weights of an LSTM of C (Sak, Senior
     and Beaufays 2014, https://arxiv.org/abs/1402.1128). O(C (F + H)) a step; the state is H + C
     floats. Rows of the parameters are in the order i, f, g, o.
 

@@ -42,7 +42,8 @@ class Regularised(Recurrent):
 
     With masks $m$ of zeros and ones, drawn anew as often as each bullet says:
 
-    - `recurrent_dropout` p: the gates see $h_{t-1} \odot m / (1 - p)$, one mask for a sequence (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287);
+    - `recurrent_dropout` p: the gates see $h_{t-1} \odot m / (1 - p)$, one mask for a sequence
+      (Gal and Ghahramani 2016, https://arxiv.org/abs/1512.05287);
     - `zoneout` z: each unit of h and of c stays as it was at a step with probability z; in
       evaluation the states move by what is expected (Krueger et al. 2016,
       https://arxiv.org/abs/1606.01305);
@@ -284,13 +285,14 @@ class _Call(NamedTuple):
 
 def _stretches(noise: Noise, lengths: Tensor | None) -> Iterator[tuple[int, int]]:
     """Yield (begin, end) of steps through which no lane's noise (B, T) changes."""
+    if not noise.seed.numel():
+        return
     steps = noise.seed.shape[1]
     changed = (noise.seed.diff(dim=1) != 0) | (noise.step.diff(dim=1) != 0)
     if lengths is not None:
         changed &= torch.arange(1, steps, device=changed.device) < lengths[:, None]
     cuts = (1 + torch.nonzero(changed.any(dim=0))[:, 0]).tolist()
-    edges = [0, *cuts, steps] if noise.seed.numel() else [0]
-    yield from pairwise(edges)
+    yield from pairwise([0, *cuts, steps])
 
 
 def _groups(noise: Noise) -> list[Tensor]:
