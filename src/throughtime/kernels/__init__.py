@@ -5,6 +5,7 @@ to do what `reference.fold` does, and the laws hold it to that.
 """
 
 from throughtime.kernels.dispatch import explain, run, step, stepper_for
+from throughtime.kernels.gated import FEW_FEATURES, Affine, Gated, rows
 from throughtime.kernels.linear import as_complex, as_pairs, linear_recurrence
 from throughtime.kernels.linear_operators import presence
 from throughtime.kernels.recurrence import FusedRecurrence, Recurrence
@@ -14,7 +15,10 @@ from throughtime.kernels.wish import BACKENDS, use
 
 __all__ = [
     "BACKENDS",
+    "FEW_FEATURES",
+    "Affine",
     "FusedRecurrence",
+    "Gated",
     "Recurrence",
     "Stepper",
     "as_complex",
@@ -22,6 +26,7 @@ __all__ = [
     "explain",
     "linear_recurrence",
     "presence",
+    "rows",
     "run",
     "step",
     "stepper_for",
