@@ -45,7 +45,7 @@ void gated_forward(const tt_gated& s) {
     const auto of_lane = [&](const Stretch& part) {
         const int64_t lane = part.lane;
         Rows rows(s, lane);
-        const float* const restart = s.resets ? s.restart + lane * states : nullptr;
+        const float* const restart = s.restart ? s.restart + lane * states : nullptr;
         float* const h = kept + lane * s.steps * states;
         float* const y = s.y + lane * s.steps * (Unit::kReadsOut ? size : states);
         const float* before = s.state + lane * states;
@@ -93,7 +93,7 @@ void gated_backward(const tt_gated& s, const tt_gated_gradients& d) {
         std::fill_n(dconstants, Unit::kConstants * size, 0.0f);
         // What is carried in the end is the gradient of the state before step 0.
         float* const carry = d.dstate + lane * states;
-        float* const drestart = s.resets ? d.drestart + lane * states : nullptr;
+        float* const drestart = d.drestart ? d.drestart + lane * states : nullptr;
         if (drestart) std::fill_n(drestart, states, 0.0f);
         if (d.dend)
             std::copy_n(d.dend + lane * states, states, carry);
@@ -125,7 +125,7 @@ void gated_backward(const tt_gated& s, const tt_gated_gradients& d) {
                 load_planes<Unit::kStates>(g, carry + i, size, width);
                 for (int k = kSteps - 1; k >= 0; --k) {
                     const bool afresh = restarts(s, lane, t + k);
-                    const float* const before = afresh      ? s.restart + lane * states
+                    const float* const before = afresh       ? s.restart + lane * states
                                                 : t + k == 0 ? s.state + lane * states
                                                              : h + (t + k - 1) * states;
                     Vec sums[Unit::kGates], dsums[Unit::kGates];

@@ -46,6 +46,8 @@ TT_INLINE Vec exp_of(Vec x) {
 TT_INLINE Vec square_root(Vec x) {
 #if defined(__AVX512F__)
     return (Vec)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX2__)
+    return (Vec)_mm256_sqrt_ps((__m256)x);
 #else
     Vec y;
     for (int i = 0; i < kWidth; ++i) y[i] = std::sqrt(x[i]);

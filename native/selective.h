@@ -24,7 +24,7 @@ TT_INLINE Vec softplus(Vec x) {
 // each.
 TT_INLINE int64_t kept_row(int64_t t) { return t / kTile + t % kTile; }
 
-inline int64_t kept_rows(int64_t steps) { return steps / kTile + kTile; }
+inline int64_t kept_rows(int64_t steps) { return steps / kTile + kTile - 1; }
 
 TT_INLINE void add(float* to, Vec value) { store(to, load(to) + value); }
 
@@ -43,7 +43,7 @@ inline void selective_forward(const tt_gated& s) {
     const auto of_lane = [&](const Stretch& part) {
         const int64_t lane = part.lane;
         Rows rows(s, lane);
-        const float* const restart = s.resets ? s.restart + lane * states : nullptr;
+        const float* const restart = s.restart ? s.restart + lane * states : nullptr;
         float* const kept = s.kept + lane * kept_rows(s.steps) * states;
         float* const y = s.y + lane * s.steps * size;
         float* const state = s.end + lane * states;
@@ -77,6 +77,8 @@ inline void selective_forward(const tt_gated& s) {
             });
         });
         std::fill_n(y + part.length * size, (s.steps - part.length) * size, 0.0f);
+        const int64_t used = kept_row(part.length);
+        std::fill_n(kept + used * states, (kept_rows(s.steps) - used) * states, 0.0f);
     };
     for_stretches(s, of_lane, kCostOfGates * s.states, false);
 }
@@ -87,13 +89,13 @@ inline void selective_backward(const tt_gated& s, const tt_gated_gradients& d) {
         const int64_t lane = part.lane;
         Rows rows(s, lane);
         RowGradients gradients(s, d, lane);
-        const float* const restart = s.resets ? s.restart + lane * states : nullptr;
+        const float* const restart = s.restart ? s.restart + lane * states : nullptr;
         const float* const kept = s.kept + lane * kept_rows(s.steps) * states;
         const std::vector<float> zeros(d.dy ? 0 : (size_t)(kTile * size));
         float* const dconstants = d.dconstants + lane * (states + size);
         std::fill_n(dconstants, states + size, 0.0f);
         float* const carry = d.dstate + lane * states;
-        float* const drestart = s.resets ? d.drestart + lane * states : nullptr;
+        float* const drestart = d.drestart ? d.drestart + lane * states : nullptr;
         if (drestart) std::fill_n(drestart, states, 0.0f);
         if (d.dend)
             std::copy_n(d.dend + lane * states, states, carry);

@@ -121,7 +121,7 @@ typedef struct {
     const float *state;        /* (B, S, H): before step 0 */
     const float *restart;      /* (B, S, H): what a reset goes to; with resets */
     float *y;                  /* (B, T, S, H), the states; (B, T, H) where it reads out */
-    float *kept;               /* (B, T, H) of TT_HGRN, (B, T / 8 + 8, S, H) of TT_SELECTIVE */
+    float *kept;               /* (B, T, H) of TT_HGRN, (B, T / 8 + 7, S, H) of TT_SELECTIVE */
     float *end;                /* (B, S, H): after the last step that is there; not of backward */
 } tt_gated;
 

@@ -86,7 +86,8 @@ def gated_of(layer: Any, x: Tensor, state: Tensor) -> Gated | None:
         or not isinstance(layer, nn.Module)
         or torch.is_autocast_enabled("cpu")
         or not all(each.dtype == torch.float32 for each in (x, state, *layer.parameters()))
-        or not all(map(_is_plain, layer.children()))
+        or not all(_is_plain(part) for part in layer.children())
+        or not {"coefficients", "read_out"}.isdisjoint(layer.__dict__)
     ):
         return None
     return layer.compiled(x)
@@ -113,7 +114,8 @@ def run_gated(
     """
 
     def planes(numbers: Tensor) -> Tensor:
-        return numbers.reshape(len(numbers), -1, gated.states).transpose(1, 2)
+        lanes, width = numbers.shape
+        return numbers.reshape(lanes, width // gated.states, gated.states).transpose(1, 2)
 
     before = planes(state)
     constants = gated.constants

@@ -144,17 +144,18 @@ def _new_results(x: Tensor, state: Tensor, gates: str, new: Any) -> tuple[Tensor
         rows = lanes * steps
     elif gates == "selective":
         # The states before every eighth step, and before those that are left over.
-        rows, width = lanes * (steps // 8 + 8), states * size
+        rows, width = lanes * (steps // 8 + 7), states * size
     outputs = size if gates in READS_OUT else states * size
     y = x.new_empty(lanes, steps, outputs)
     return y, state.new_empty(state.shape), new(rows, width, state)
 
 
-def _fake(x: Tensor, *others: Any) -> tuple[Tensor, ...]:
-    def new(rows: int, width: int, like: Tensor) -> Tensor:
-        return like.new_empty(rows, width)
+def _new(rows: Any, width: Any, like: Tensor) -> Tensor:
+    return like.new_empty(rows, width)
 
-    return _new_results(x, others[2], others[6], new)
+
+def _fake(x: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    return _new_results(x, others[2], others[6], _new)
 
 
 def _fake_backward(
