@@ -143,4 +143,12 @@ int tt_stepper_step(tt_stepper* stepper, int64_t count, const int64_t* which, co
     return stepper->kernels->stepper_step(stepper->stepper, count, which, x, resets, y) ? 0 : 3;
 }
 
+int tt_gated_forward(const tt_gated* gated) {
+    return guarded([&] { kernels().gated_forward(*gated); });
+}
+
+int tt_gated_backward(const tt_gated* gated, const tt_gated_gradients* gradients) {
+    return guarded([&] { kernels().gated_backward(*gated, *gradients); });
+}
+
 }  // extern "C"

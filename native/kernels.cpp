@@ -3,7 +3,9 @@
 
 #include "backward.h"
 #include "forward.h"
+#include "gated.h"
 #include "linear.h"
+#include "selective.h"
 #include "step.h"
 #include "variant_backward.h"
 #include "variant_forward.h"
@@ -81,6 +83,32 @@ void* new_stepper(const tt_layer& layer, int64_t lanes, const float* h, const fl
     });
 }
 
+template <class UnitOfKind>
+struct Kind {
+    using Unit = UnitOfKind;
+};
+
+template <class Function>
+void for_unit(int32_t gates, const Function& function) {
+    switch (gates) {
+        case TT_MIN_GRU: return function(Kind<Real<MinGru>>{});
+        case TT_MIN_LSTM: return function(Kind<Real<MinLstm>>{});
+        case TT_RG_LRU: return function(Kind<Real<RgLru>>{});
+        case TT_ROTATION: return function(Kind<Rotation>{});
+        default: return function(Kind<Real<Hgrn>>{});
+    }
+}
+
+void run_gated_forward(const tt_gated& s) {
+    if (s.gates == TT_SELECTIVE) return selective_forward(s);
+    for_unit(s.gates, [&](auto kind) { gated_forward<typename decltype(kind)::Unit>(s); });
+}
+
+void run_gated_backward(const tt_gated& s, const tt_gated_gradients& d) {
+    if (s.gates == TT_SELECTIVE) return selective_backward(s, d);
+    for_unit(s.gates, [&](auto kind) { gated_backward<typename decltype(kind)::Unit>(s, d); });
+}
+
 Stepper& as_stepper(void* stepper) { return *static_cast<Stepper*>(stepper); }
 
 void free_stepper(void* stepper) { delete &as_stepper(stepper); }
@@ -110,10 +138,10 @@ const Kernels* TT_JOIN(TT_ISA, _kernels)() {
     constexpr bool kHasBFloat16 = false;
 #endif
     static const Kernels kernels = {
-        TT_TEXT(TT_ISA),     kHasBFloat16,        run_forward,  run_backward,
-        run_linear_forward,  run_linear_backward, run_step,     new_stepper,
-        free_stepper,        h_of_stepper,        c_of_stepper, run_variant_forward,
-        run_variant_backward, run_stepper};
+        TT_TEXT(TT_ISA),      kHasBFloat16,        run_forward,       run_backward,
+        run_linear_forward,   run_linear_backward, run_step,          new_stepper,
+        free_stepper,         h_of_stepper,        c_of_stepper,      run_stepper,
+        run_variant_forward,  run_variant_backward, run_gated_forward, run_gated_backward};
     return &kernels;
 }
 

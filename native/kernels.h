@@ -17,9 +17,11 @@ struct Kernels {
     void (*stepper_free)(void*);
     float* (*stepper_h)(void*);
     float* (*stepper_c)(void*);
+    bool (*stepper_step)(void*, int64_t, const int64_t*, const float*, const uint8_t*, float*);
     void (*variant_forward)(const tt_variant&);
     void (*variant_backward)(const tt_variant&, const tt_variant_gradients&);
-    bool (*stepper_step)(void*, int64_t, const int64_t*, const float*, const uint8_t*, float*);
+    void (*gated_forward)(const tt_gated&);
+    void (*gated_backward)(const tt_gated&, const tt_gated_gradients&);
 };
 
 // Null where the compiler could not make them.

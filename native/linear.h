@@ -100,14 +100,15 @@ constexpr int64_t kLineOfNumbers = 16, kLeastStretch = 64;
 // Numbers over all steps below which one more thread costs more than it saves.
 constexpr int64_t kNumbersWorthAThread = 128 * 1024;
 
-// Call work(stretch) for every stretch, on as many threads as it is worth.
-template <class Work>
-void for_stretches(const tt_linear& s, const Work& work) {
-    const int64_t worth = s.lanes * s.steps * s.size / kNumbersWorthAThread;
+// Call work(stretch) for every stretch, on as many threads as it is worth. `cost` is of one number,
+// in those of a linear recurrence alone; where states must not be divided, a lane is a stretch.
+template <class Sequences, class Work>
+void for_stretches(const Sequences& s, const Work& work, int64_t cost = 1, bool divides = true) {
+    const int64_t worth = s.lanes * s.steps * s.size * cost / kNumbersWorthAThread;
     const int64_t threads = std::max<int64_t>(1, std::min(s.threads, worth));
     // Some for each thread where there is a choice, so that unequal lengths even out.
     const int64_t wanted = threads == 1 ? 1 : (4 * threads + s.lanes - 1) / s.lanes;
-    const int64_t most = std::max<int64_t>(1, std::min(wanted, s.size / kLeastStretch));
+    const int64_t most = divides ? std::max<int64_t>(1, std::min(wanted, s.size / kLeastStretch)) : 1;
     const int64_t lines = std::max<int64_t>(1, (s.size + kLineOfNumbers - 1) / kLineOfNumbers);
     const int64_t size = (lines + most - 1) / most * kLineOfNumbers;
     const int64_t stretches = (s.size + size - 1) / size;

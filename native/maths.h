@@ -16,6 +16,8 @@ TT_INLINE Vec with_sign_of(Vec magnitude, Vec x) {
 TT_INLINE Vec at_least(float bound, Vec x) {
 #if defined(__AVX512F__)
     return (Vec)_mm512_max_ps(_mm512_set1_ps(bound), (__m512)x);
+#elif defined(__AVX2__)
+    return (Vec)_mm256_max_ps(_mm256_set1_ps(bound), (__m256)x);
 #else
     return x < bound ? splat(bound) : x;
 #endif
@@ -24,6 +26,8 @@ TT_INLINE Vec at_least(float bound, Vec x) {
 TT_INLINE Vec at_most(float bound, Vec x) {
 #if defined(__AVX512F__)
     return (Vec)_mm512_min_ps(_mm512_set1_ps(bound), (__m512)x);
+#elif defined(__AVX2__)
+    return (Vec)_mm256_min_ps(_mm256_set1_ps(bound), (__m256)x);
 #else
     return x > bound ? splat(bound) : x;
 #endif

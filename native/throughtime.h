@@ -145,6 +145,50 @@ typedef struct {
     float *dpeepholes;         /* (3, H) with peepholes */
 } tt_variant_gradients;
 
+/* How the coefficients of a linear recurrence follow from the pre-activations of its gates, and what
+ * these are, in their order in a row of W. gated_units.h and selective.h say how. */
+enum tt_gates {
+    TT_MIN_GRU = 0,   /* z, c */
+    TT_MIN_LSTM = 1,  /* f, i, c */
+    TT_RG_LRU = 2,    /* r, i, u; one constant a unit */
+    TT_ROTATION = 3,  /* b, real and imaginary; a, two constants a unit */
+    TT_HGRN = 4,      /* f, c, g; one constant a unit; reads out */
+    TT_SELECTIVE = 5  /* H step lengths, H inputs, N B, N C; N + 1 constants a unit; reads out */
+};
+
+/* A gated linear recurrence of H units with S states each, and its results. Whatever a unit has many
+ * of lies in planes: (S, H) is the first state of every unit, then the second. */
+typedef struct {
+    int32_t gates;             /* tt_gates */
+    float scale;               /* eigenvalues are scale * keep + 1 - scale */
+    float bound, epsilon;      /* of TT_HGRN the least that is kept; below a square root */
+    int64_t threads;           /* how many may be used, 1 or more */
+    int64_t lanes, steps, size; /* B, T, H */
+    int64_t states;            /* S */
+    int64_t features, width;   /* F, W; F is W where there is no weight */
+    const int64_t *lengths;    /* (B,) or null */
+    const uint8_t *resets;     /* (B, T) or null */
+    const float *x;            /* (B, T, F): features, or the rows themselves */
+    const float *weight;       /* (F + 1, W), the last for the constant 1; or null */
+    const float *constants;    /* (planes, H) */
+    const float *state;        /* (B, S, H): before step 0 */
+    const float *restart;      /* (B, S, H): what a reset goes to; with resets */
+    float *y;                  /* (B, T, S, H), the states; (B, T, H) where it reads out */
+    float *kept;               /* (B, T, H) of TT_HGRN, (B, T / 8 + 7, S, H) of TT_SELECTIVE */
+    float *end;                /* (B, S, H): after the last step that is there; not of backward */
+} tt_gated;
+
+/* What backward is given and what it computes, beside the recurrence that it is of. */
+typedef struct {
+    const float *dy;           /* like y, or null for zeros */
+    const float *dend;         /* (B, S, H) or null for zeros */
+    float *dx;                 /* (B, T, F), zero where a step is not there */
+    float *dweight;            /* (B, F + 1, W): each lane's share; or null */
+    float *dconstants;         /* (B, planes, H): each lane's share */
+    float *dstate;             /* (B, S, H) */
+    float *drestart;           /* (B, S, H) with resets, null without */
+} tt_gated_gradients;
+
 /* Which instruction set is in use ("avx512_bf16", "avx512", "avx2" or "portable"); choosing another
  * returns 2 where the machine has it not. Choosing is for tests and is not safe beside other calls. */
 /* The number of this interface; another one is not to be called. */
@@ -184,6 +228,9 @@ TT_API float *tt_stepper_c(tt_stepper *stepper); /* (lanes, H), null but for an 
  * (count,) or null. y (count, H). Returns 3, and does nothing, when a lane is not there or named twice. */
 TT_API int tt_stepper_step(tt_stepper *stepper, int64_t count, const int64_t *which, const float *x,
                     const uint8_t *resets, float *y);
+
+TT_API int tt_gated_forward(const tt_gated *gated);
+TT_API int tt_gated_backward(const tt_gated *gated, const tt_gated_gradients *gradients);
 
 #ifdef __cplusplus
 }

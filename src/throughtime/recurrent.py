@@ -301,6 +301,19 @@ class LinearRecurrent(Recurrent):
 
     state_class = Tensor
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # A subclass with other maths is not what its parent's kernel computes.
+        if {"coefficients", "read_out"} & vars(cls).keys() and "compiled" not in vars(cls):
+            cls.compiled = LinearRecurrent.compiled  # type: ignore[method-assign]
+
+    def compiled(self, x: Tensor) -> kernels.Gated | None:
+        """Return what the compiled kernel of this layer is given for x (B, T, F), None for none.
+
+        It computes what `coefficients` and `read_out` say, from the sums that gates are made of.
+        """
+        return None
+
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return a and b, (..., N) each, from x (..., F). Written by the layer's author."""
         raise TypeError(f"{type(self).__name__} must define coefficients(x)")

@@ -5,6 +5,7 @@ to do what `reference.fold` does, and the laws hold it to that.
 """
 
 from throughtime.kernels.dispatch import explain, explain_variant, run, step, stepper_for
+from throughtime.kernels.gated import FEW_FEATURES, Affine, Gated, rows
 from throughtime.kernels.linear import as_complex, as_pairs, linear_recurrence
 from throughtime.kernels.linear_operators import presence
 from throughtime.kernels.recurrence import FusedRecurrence, Recurrence, Variant, VariantRecurrence
@@ -16,7 +17,10 @@ from throughtime.kernels.wish import BACKENDS, use
 
 __all__ = [
     "BACKENDS",
+    "FEW_FEATURES",
+    "Affine",
     "FusedRecurrence",
+    "Gated",
     "Noise",
     "Recurrence",
     "Stepper",
@@ -28,6 +32,7 @@ __all__ = [
     "explain_variant",
     "linear_recurrence",
     "presence",
+    "rows",
     "run",
     "run_variant",
     "serves",

@@ -20,6 +20,12 @@ CELLS = {"rnn_tanh": 0, "rnn_relu": 1, "lstm": 2, "gru": 3}
 VARIANTS = {"rnn_tanh": 0, "rnn_relu": 1, "lstm": 2, "coupled_lstm": 3, "gru": 4}
 """Cells of which the library computes variants, and their numbers in its interface."""
 
+GATES = {
+    **{"min_gru": 0, "min_lstm": 1, "rg_lru": 2},
+    **{"rotation": 3, "hgrn": 4, "selective": 5},
+}
+"""Gated linear recurrences that the library computes, and their numbers in its interface."""
+
 _NAMES = ("libthroughtime.so", "libthroughtime.dylib", "throughtime.dll")
 _INTERFACE = 2
 _TORCH = "/torch/lib/"
@@ -121,6 +127,28 @@ class VariantGradients(ctypes.Structure):
     )
 
 
+class Gated(ctypes.Structure):
+    """`tt_gated`."""
+
+    _fields_ = (
+        ("gates", c_int32),
+        *((name, c_float) for name in ("scale", "bound", "epsilon")),
+        *((name, c_int64) for name in ("threads", "lanes", "steps", "size", "states")),
+        *((name, c_int64) for name in ("features", "width")),
+        *((name, c_void_p) for name in ("lengths", "resets", "x", "weight", "constants")),
+        *((name, c_void_p) for name in ("state", "restart", "y", "kept", "end")),
+    )
+
+
+class GatedGradients(ctypes.Structure):
+    """`tt_gated_gradients`."""
+
+    _fields_ = tuple(
+        (name, c_void_p)
+        for name in ("dy", "dend", "dx", "dweight", "dconstants", "dstate", "drestart")
+    )
+
+
 class Missing(Exception):
     """The library can't be loaded; the message says why."""
 
@@ -196,6 +224,8 @@ def _declare(library: ctypes.CDLL) -> None:
     declare("tt_stepper_h", c_void_p, c_void_p)
     declare("tt_stepper_c", c_void_p, c_void_p)
     declare("tt_stepper_step", c_int, c_void_p, c_int64, *[c_void_p] * 4)
+    declare("tt_gated_forward", c_int, POINTER(Gated))
+    declare("tt_gated_backward", c_int, POINTER(Gated), POINTER(GatedGradients))
 
 
 def _openmp_pool() -> int | None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from throughtime.errors import ShapeError
-from throughtime.kernels import linear_operators, native
+from throughtime.kernels import gated, linear_operators, native
 from throughtime.kernels.wish import wish
 
 
@@ -114,16 +114,19 @@ def run_linear(
     Returns:
         y (B, T, D), zero where a step is not there, and the state after the last step that is.
     """
-    a, b = layer.coefficients(x)
     restart = None if resets is None else layer.restart(state).to(state.dtype)
+    if wish() in (None, "native") and reason_against(x, state) is None:
+        given = gated.gated_of(layer, x, state)
+        if given is not None:
+            y, end = gated.run_gated(given, state, restart, lengths, resets)
+            return _masked(y, lengths), end
+    a, b = layer.coefficients(x)
     paired = (a.is_complex() or b.is_complex()) and not state.is_complex()
     if paired:
         state, restart = as_complex(state), None if restart is None else as_complex(restart)
     b = b.to(state.dtype).expand(*x.shape[:2], state.shape[1])
     h, end = _recur(a.to(state.dtype), b, state, restart, lengths, resets)
-    y = layer.read_out(h, x)
-    if lengths is not None:
-        y = y.masked_fill(~linear_operators.presence(y, lengths), 0)
+    y = _masked(layer.read_out(h, x), lengths)
     return y, as_pairs(end) if paired else end
 
 
@@ -201,6 +204,12 @@ def _recur(
     if wish() in (None, "native") and reason_against(a, b, state) is None:
         return linear_operators.linear(a, b, state, fresh, lengths, resets)
     return fold_linear(a, b, state, fresh, lengths, resets)
+
+
+def _masked(y: Tensor, lengths: Tensor | None) -> Tensor:
+    if lengths is None:
+        return y
+    return y.masked_fill(~linear_operators.presence(y, lengths), 0)
 
 
 def _check_broadcast(name: str, tensor: Tensor, model: Tensor, letters: str) -> None:

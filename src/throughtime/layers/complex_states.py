@@ -30,6 +30,11 @@ def into(x: Tensor, matrix: Tensor) -> Tensor:
     return torch.complex(real, imaginary)
 
 
+def out_of_planes(h: Tensor, matrix: Tensor) -> Tensor:
+    """Return what `out_of` does of h (..., 2 N), all real parts before all imaginary ones."""
+    return h @ torch.cat([matrix[0], -matrix[1]])
+
+
 def out_of(h: Tensor, matrix: Tensor) -> Tensor:
     """Return Re(C h), (..., D), of h (..., N), complex, and C as a matrix (2, N, D)."""
     return h.real @ matrix[0] - h.imag @ matrix[1]

@@ -29,6 +29,11 @@ def signed(keep: Tensor, *, negative: bool) -> Tensor:
     return 2 * keep - 1 if negative else keep
 
 
+def scale(*, negative: bool) -> float:
+    """Return what `signed` multiplies a gate by."""
+    return 2.0 if negative else 1.0
+
+
 def remember(gate: nn.Linear, memory: int, *, keeps: bool = True) -> None:
     """Start a gate's bias for time constants up to `memory` steps.
 

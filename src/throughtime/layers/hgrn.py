@@ -3,9 +3,13 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
+from throughtime import kernels
 from throughtime.errors import OptionError
 from throughtime.layers import gates
 from throughtime.recurrent import LinearRecurrent
+
+_EPSILON = 1e-6
+"""Keeps the norm of a state of zeros finite."""
 
 
 class HGRN(LinearRecurrent):
@@ -51,7 +55,7 @@ class HGRN(LinearRecurrent):
         self.forget_gate = nn.Linear(input_size, hidden_size)
         self.candidate = nn.Linear(input_size, hidden_size)
         self.output_gate = nn.Linear(input_size, hidden_size)
-        self.norm = nn.RMSNorm(hidden_size, eps=1e-6)
+        self.norm = nn.RMSNorm(hidden_size, eps=_EPSILON)
         self.leave = nn.Linear(hidden_size, hidden_size)
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,6 +63,18 @@ class HGRN(LinearRecurrent):
         enter = (1 - self.lower_bound) * gates.sigmoid(-self.forget_gate(x))
         keep = gates.signed(1 - enter, negative=self.negative_eigenvalues)
         return keep, enter * functional.silu(self.candidate(x))
+
+    def compiled(self, x: Tensor) -> kernels.Gated:
+        """Return what the kernel is given for x (B, T, F)."""
+        return kernels.Gated(
+            "hgrn",
+            *kernels.rows(x, self.forget_gate, self.candidate, self.output_gate),
+            constants=self.norm.weight[None],
+            scale=gates.scale(negative=self.negative_eigenvalues),
+            bound=self.lower_bound,
+            epsilon=_EPSILON,
+            finish=self.leave,
+        )
 
     def read_out(self, h: Tensor, x: Tensor) -> Tensor:
         """Return y (..., D) from h (..., H) and x (..., F)."""

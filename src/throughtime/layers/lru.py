@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from throughtime import kernels
 from throughtime.errors import OptionError
 from throughtime.layers import complex_states
 from throughtime.recurrent import LinearRecurrent
@@ -65,12 +66,29 @@ class LRU(LinearRecurrent):
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return a (H,) and b (..., H), complex, from x (..., F)."""
-        decay = self.log_decay.exp()
-        size = torch.exp(-decay)
-        a = torch.polar(size, self.log_angle.exp())
-        gamma = torch.sqrt(-torch.expm1(-2 * decay))
+        a, gamma = self._eigenvalues()
         return a, gamma * complex_states.into(x, self.enter)
+
+    def compiled(self, x: Tensor) -> kernels.Gated:
+        """Return what the kernel is given for x (B, T, F)."""
+        a, gamma = self._eigenvalues()
+        maps = (kernels.Affine(gamma[:, None] * part) for part in self.enter)
+        return kernels.Gated(
+            "rotation",
+            *kernels.rows(x, *maps),
+            constants=torch.stack([a.real, a.imag]),
+            states=2,
+            finish=lambda h: (
+                complex_states.out_of_planes(h, self.leave) + functional.linear(x, self.skip)
+            ),
+        )
 
     def read_out(self, h: Tensor, x: Tensor) -> Tensor:
         """Return y (..., D) from h (..., H), complex, and x (..., F)."""
         return complex_states.out_of(h, self.leave) + functional.linear(x, self.skip)
+
+    def _eigenvalues(self) -> tuple[Tensor, Tensor]:
+        """Return lambda, complex, and gamma, (H,) each."""
+        decay = self.log_decay.exp()
+        a = torch.polar(torch.exp(-decay), self.log_angle.exp())
+        return a, torch.sqrt(-torch.expm1(-2 * decay))

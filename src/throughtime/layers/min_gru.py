@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from throughtime import kernels
 from throughtime.layers import gates
 from throughtime.recurrent import LinearRecurrent
 
@@ -50,6 +51,13 @@ class MinGRU(LinearRecurrent):
         update = gates.sigmoid(self.update_gate(x))
         keep = gates.signed(1 - update, negative=self.negative_eigenvalues)
         return keep, update * self.candidate(x)
+
+    def compiled(self, x: Tensor) -> kernels.Gated:
+        """Return what the kernel is given for x (B, T, F)."""
+        given = kernels.rows(x, self.update_gate, self.candidate)
+        return kernels.Gated(
+            "min_gru", *given, scale=gates.scale(negative=self.negative_eigenvalues)
+        )
 
     def read_out(self, h: Tensor, x: Tensor) -> Tensor:
         """Return h (..., H)."""

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from throughtime import kernels
 from throughtime.layers import gates
 from throughtime.recurrent import LinearRecurrent
 
@@ -56,6 +57,12 @@ class MinLSTM(LinearRecurrent):
         keep = (logsigmoid(forget) - logsigmoid(enter)).sigmoid()
         a = gates.signed(keep, negative=self.negative_eigenvalues)
         return a, (1 - keep) * self.candidate(x)
+
+    def compiled(self, x: Tensor) -> kernels.Gated:
+        """Return what the kernel is given for x (B, T, F)."""
+        given = kernels.rows(x, self.forget_gate, self.input_gate, self.candidate)
+        scale = gates.scale(negative=self.negative_eigenvalues)
+        return kernels.Gated("min_lstm", *given, scale=scale)
 
     def read_out(self, h: Tensor, x: Tensor) -> Tensor:
         """Return h (..., H)."""

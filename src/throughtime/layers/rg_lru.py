@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from throughtime import kernels
 from throughtime.errors import OptionError
 from throughtime.layers import gates
 from throughtime.recurrent import LinearRecurrent
@@ -84,6 +85,31 @@ class RGLRU(LinearRecurrent):
             return 2 * a - 1, share * (enter * u)
         share = torch.sqrt(-torch.expm1(2 * log_a) + _TINY)
         return torch.exp(log_a), share * (enter * u)
+
+    def compiled(self, x: Tensor) -> kernels.Gated:
+        """Return what the kernel is given for x (B, T, F)."""
+        size = self.hidden_size // self.groups
+        if self.input_size < size and self.input_size <= kernels.FEW_FEATURES:
+            # Two maps in a row are one, and that is cheaper where there is little between them.
+            weight = self.enter.weight.view(self.groups, size, -1)
+            bias = self.enter.bias.view(self.groups, size, 1)
+            both = torch.cat([weight, bias], dim=2)
+            gated = torch.einsum("pgij,gif->pgjf", self.gate_weights, both).flatten(1, 2)
+            maps = [
+                kernels.Affine(each[:, :-1], each[:, -1] + bias)
+                for each, bias in zip(gated, self.gate_biases, strict=True)
+            ]
+            given = kernels.rows(x, *maps, self.enter)
+        else:
+            u = self.enter(x)
+            given = torch.cat([self._gate(u, 0), self._gate(u, 1), u], dim=-1), None
+        return kernels.Gated(
+            "rg_lru",
+            *given,
+            constants=_SHARPNESS * functional.logsigmoid(self.rate)[None],
+            scale=gates.scale(negative=self.negative_eigenvalues),
+            epsilon=_TINY,
+        )
 
     def read_out(self, h: Tensor, x: Tensor) -> Tensor:
         """Return h (..., H)."""

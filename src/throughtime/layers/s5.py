@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from throughtime import kernels
 from throughtime.errors import OptionError
 from throughtime.layers import complex_states
 from throughtime.recurrent import LinearRecurrent
@@ -67,10 +68,29 @@ class S5(LinearRecurrent):
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return a (N,) and b (..., N), complex, from x (..., F)."""
-        eigenvalue = torch.complex(-self.log_decay.exp(), self.frequency)
-        a = torch.exp(eigenvalue * self.log_step.exp())
-        return a, (a - 1) / eigenvalue * complex_states.into(x, self.enter)
+        a, factor = self._eigenvalues()
+        return a, factor * complex_states.into(x, self.enter)
+
+    def compiled(self, x: Tensor) -> kernels.Gated:
+        """Return what the kernel is given for x (B, T, F)."""
+        a, factor = self._eigenvalues()
+        enter = factor[:, None] * torch.complex(*self.enter)
+        return kernels.Gated(
+            "rotation",
+            *kernels.rows(x, kernels.Affine(enter.real), kernels.Affine(enter.imag)),
+            constants=torch.stack([a.real, a.imag]),
+            states=2,
+            finish=lambda h: (
+                complex_states.out_of_planes(h, 2 * self.leave) + functional.linear(x, self.skip)
+            ),
+        )
 
     def read_out(self, h: Tensor, x: Tensor) -> Tensor:
         """Return y (..., D) from h (..., N), complex, and x (..., F)."""
         return 2 * complex_states.out_of(h, self.leave) + functional.linear(x, self.skip)
+
+    def _eigenvalues(self) -> tuple[Tensor, Tensor]:
+        """Return those of a step, and what a step multiplies its input by; complex, (N,) each."""
+        eigenvalue = torch.complex(-self.log_decay.exp(), self.frequency)
+        a = torch.exp(eigenvalue * self.log_step.exp())
+        return a, (a - 1) / eigenvalue

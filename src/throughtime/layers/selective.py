@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from throughtime import kernels
 from throughtime.errors import OptionError
 from throughtime.layers import gates
 from throughtime.recurrent import LinearRecurrent
@@ -84,6 +85,31 @@ class SelectiveSSM(LinearRecurrent):
         a = gates.signed(keep, negative=self.negative_eigenvalues)
         b = (length * u)[..., None] * self.write(u)[..., None, :]
         return a.flatten(-2), b.flatten(-2)
+
+    def compiled(self, x: Tensor) -> kernels.Gated:
+        """Return what the kernel is given for x (B, T, F)."""
+        if self.input_size <= kernels.FEW_FEATURES:
+            # All of it is linear in x, and one map is cheaper than several in a row.
+            enter = self.enter.weight
+            step = self.step_length.weight @ (self.narrow.weight @ enter)
+            given = kernels.rows(
+                x,
+                kernels.Affine(step, self.step_length.bias),
+                self.enter,
+                kernels.Affine(self.write.weight @ enter),
+                kernels.Affine(self.read.weight @ enter),
+            )
+        else:
+            u = self.enter(x)
+            sums = (self.step_length(self.narrow(u)), u, self.write(u), self.read(u))
+            given = torch.cat(sums, dim=-1), None
+        return kernels.Gated(
+            "selective",
+            *given,
+            constants=torch.cat([self.log_rate.exp().t(), self.skip[None]]),
+            states=self.states,
+            scale=gates.scale(negative=self.negative_eigenvalues),
+        )
 
     def read_out(self, h: Tensor, x: Tensor) -> Tensor:
         """Return y (..., D) from h (..., H N) and x (..., F)."""
