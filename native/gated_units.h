@@ -37,12 +37,6 @@ TT_INLINE Numbers<Unit> load_numbers(const tt_gated& s, int64_t i, int width) {
     return numbers;
 }
 
-// exp(x); smaller than any that matters, and not zero, from where it is no longer a normal number.
-TT_INLINE Vec exp_of(Vec x) {
-    const Exponential e = exponential(at_least(-87.0f, at_most(80.0f, x)));
-    return e.s + e.s * e.p;
-}
-
 TT_INLINE Vec square_root(Vec x) {
 #if defined(__AVX512F__)
     return (Vec)_mm512_sqrt_ps((__m512)x);

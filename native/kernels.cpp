@@ -58,6 +58,7 @@ void for_variant(int32_t cell, const Function& function) {
         case TT_VARIANT_RELU: return function(RnnVariant<true>{});
         case TT_VARIANT_LSTM: return function(LstmVariant<false>{});
         case TT_VARIANT_COUPLED: return function(LstmVariant<true>{});
+        case TT_VARIANT_SLSTM: return function(SlstmVariant{});
         default: return function(GruVariant{});
     }
 }

@@ -2,6 +2,8 @@
 // they do through torch's: a comparison that NaN fails picks NaN.
 #pragma once
 
+#include <initializer_list>
+
 #include "vector.h"
 
 namespace TT_ISA {
@@ -80,6 +82,22 @@ TT_INLINE Vec tanh(Vec x) {
     const Exponential e = exponential(at_most(20.0f, absolute(x) * 2.0f));
     const Vec m = (e.s - 1.0f) + e.s * e.p;
     return with_sign_of(m * reciprocal(m + 2.0f), x);
+}
+
+// exp(x); smaller than any that matters, and not zero, from where it is no longer a normal number.
+TT_INLINE Vec exp_of(Vec x) {
+    const Exponential e = exponential(at_least(-87.0f, at_most(80.0f, x)));
+    return e.s + e.s * e.p;
+}
+
+// log(1 + exp(x)): of y = exp(-|x|) in (0, 1], log(1 + y) = 2 artanh(y / (2 + y)), as a series.
+TT_INLINE Vec softplus(Vec x) {
+    const Vec y = exp_of(-absolute(x));
+    const Vec r = y / (y + 2.0f), square = r * r;
+    Vec series = square * (1.0f / 17) + 1.0f / 15;
+    for (const float term : {1.0f / 13, 1.0f / 11, 1.0f / 9, 1.0f / 7, 1.0f / 5, 1.0f / 3, 1.0f})
+        series = series * square + term;
+    return at_least(0.0f, x) + 2.0f * r * series;
 }
 
 }  // namespace TT_ISA

@@ -10,16 +10,6 @@
 
 namespace TT_ISA {
 
-// log(1 + exp(x)): of y = exp(-|x|) in (0, 1], log(1 + y) = 2 artanh(y / (2 + y)), as a series.
-TT_INLINE Vec softplus(Vec x) {
-    const Vec y = exp_of(-absolute(x));
-    const Vec r = y / (y + 2.0f), square = r * r;
-    Vec series = square * (1.0f / 17) + 1.0f / 15;
-    for (const float term : {1.0f / 13, 1.0f / 11, 1.0f / 9, 1.0f / 7, 1.0f / 5, 1.0f / 3, 1.0f})
-        series = series * square + term;
-    return at_least(0.0f, x) + 2.0f * r * series;
-}
-
 // Where the states before the tile that begins at step t are kept: steps that are left over have one
 // each.
 TT_INLINE int64_t kept_row(int64_t t) { return t / kTile + t % kTile; }

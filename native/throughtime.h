@@ -93,7 +93,8 @@ typedef struct {
 } tt_linear_gradients;
 
 /* A variant of a classic cell: its recurrence over inputs that were multiplied before. The state h
- * has P numbers, which are H without a projection. Where `gain` is there, the state's share of each
+ * has P numbers, which are H without a projection; c has C, which are H, or 3 H of an sLSTM (its c, n
+ * and m, one after the other), or none. Where `gain` is there, the state's share of each
  * gate is normalised over the gate's units (zero mean, unit variance), times gain, plus bias.
  *
  * What is random is a function of a number for each step and of the unit: `drop` says which of h
@@ -102,7 +103,7 @@ typedef struct {
  * is expected: the share `zoneout` of what they were stays. */
 enum tt_variant_cell {
     TT_VARIANT_TANH = 0, TT_VARIANT_RELU = 1, TT_VARIANT_LSTM = 2, TT_VARIANT_COUPLED = 3,
-    TT_VARIANT_GRU = 4
+    TT_VARIANT_GRU = 4, TT_VARIANT_SLSTM = 5
 };
 
 typedef struct {
@@ -121,21 +122,21 @@ typedef struct {
     const float *peepholes;    /* (3, H) of i, f, o, or null */
     const float *project;      /* (P, H) or null */
     const int32_t *drop, *zone_h, *zone_c; /* (B, T) or null */
-    const float *h, *c;        /* (B, P), (B, H): the state before step 0 */
+    const float *h, *c;        /* (B, P), (B, C): the state before step 0 */
     const float *h_restart, *c_restart; /* the same after a reset; with resets */
     float *y;                  /* (B, T, P), zero where a step is not there */
-    float *h_end, *c_end;      /* (B, P), (B, H) */
+    float *h_end, *c_end;      /* (B, P), (B, C) */
     /* Kept for backward, all there or all null; not written where a step is not there, but hidden. */
     float *slots;              /* (B, T, S*H) */
     float *normal;             /* (B, T, G*H + G) with gain */
-    float *c_before;           /* (B, T, H) of an LSTM */
+    float *c_before;           /* (B, T, C) */
     float *hidden;             /* (B, T, P): h as it was multiplied, zero where a step is not there */
 } tt_variant;
 
 /* What backward is given and what it computes; rows that are not there are zero. */
 typedef struct {
     const float *dy;           /* (B, T, P) or null for zeros */
-    const float *dh_end, *dc_end; /* (B, P), (B, H) or null for zeros */
+    const float *dh_end, *dc_end; /* (B, P), (B, C) or null for zeros */
     float *denter;             /* (B, T, G*H) */
     float *dsums;              /* (B, T, G*H): of the state's share before it is normalised */
     float *doutput, *output;   /* (B, T, P), (B, T, H) with a projection: its gradient, its input */

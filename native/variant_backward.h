@@ -44,7 +44,7 @@ struct VariantBackStep {
     int64_t at;              // lane * T + t
     const float *before, *c, *slots, *normal;
     float *denter, *dsums;   // (G*H,)
-    float *dh, *dc;          // (P,), (H,): of the state after the step, then before it
+    float *dh, *dc;          // (P,), (C,): of the state after the step, then before it
     float *fresh;            // (P,): of what the step made of h
     float *doutput;          // (H,): of that before it is projected; without a projection, `fresh`
     float *output;           // (H,): that itself, with a projection
@@ -119,7 +119,7 @@ void backward_cell(const tt_variant& v, const VariantBackStep& step, float* read
     }
 }
 
-// The gates of a cell without a c, to the same end.
+// The gates of another cell, to the same end.
 template <class Cell>
 void backward_gates(const tt_variant& v, const VariantBackStep& step) {
     const int64_t H = v.units;
@@ -129,9 +129,20 @@ void backward_gates(const tt_variant& v, const VariantBackStep& step) {
         Vec slots[Cell::kSlots], enter[Cell::kGates], state[Cell::kGates];
         for (int k = 0; k < Cell::kSlots; ++k)
             slots[k] = load_some(step.slots + k * H + at, width);
-        const Vec past = Cell::backward(load_some(step.doutput + at, width), slots,
-                                        load_some(step.before + at, width), enter, state);
-        add_some(step.dh + at, past, width);
+        const Vec dh = load_some(step.doutput + at, width);
+        if constexpr (Cell::kCells == 3) {
+            Vec cell[3], dcell[3];
+            for (int k = 0; k < 3; ++k) {
+                cell[k] = load_some(step.c + k * H + at, width);
+                dcell[k] = load_some(step.dc + k * H + at, width);
+            }
+            Cell::backward(dh, slots, cell, dcell, enter);
+            for (int k = 0; k < 3; ++k) store_some(step.dc + k * H + at, dcell[k], width);
+            std::copy_n(enter, Cell::kGates, state);
+        } else {
+            const Vec h = load_some(step.before + at, width);
+            add_some(step.dh + at, Cell::backward(dh, slots, h, enter, state), width);
+        }
         for (int g = 0; g < Cell::kGates; ++g) {
             store_some(step.denter + g * H + at, enter[g], width);
             store_some(step.dsums + g * H + at, state[g], width);
@@ -182,7 +193,7 @@ void variant_backward_shard(const tt_variant& v, const tt_variant_gradients& d, 
                             const std::vector<int64_t>& lanes,
                             const VariantTransposed<Cell>& weights, VariantTotals& totals) {
     constexpr int G = Cell::kGates, S = Cell::kSlots;
-    const int64_t H = v.units, P = v.outputs, T = v.steps;
+    const int64_t H = v.units, P = v.outputs, T = v.steps, C = Cell::kCells * H;
     const size_t many = lanes.size();
     const int64_t longest = lanes.empty() ? 0 : plan.length[(size_t)lanes[0]];
     Buffer<float> fresh((int64_t)many * P), outputs((int64_t)many * H), read(H), dread(H);
@@ -203,9 +214,9 @@ void variant_backward_shard(const tt_variant& v, const tt_variant_gradients& d, 
         if (v.project) std::fill_n(d.output + first * H, rest * H, 0.0f);
         put(d.dh, d.dh_end, lane, P);
         put(d.dh_restart, nullptr, lane, P);
-        if (!Cell::kHasCell) continue;
-        put(d.dc, d.dc_end, lane, H);
-        put(d.dc_restart, nullptr, lane, H);
+        if (!C) continue;
+        put(d.dc, d.dc_end, lane, C);
+        put(d.dc_restart, nullptr, lane, C);
     }
     const auto prepare = [&](size_t i, int64_t t) {
         const int64_t lane = lanes[i], at = lane * T + t;
@@ -214,13 +225,13 @@ void variant_backward_shard(const tt_variant& v, const tt_variant_gradients& d, 
         step.before = v.resets && v.resets[at] ? v.h_restart + lane * P
                       : t                      ? v.y + (at - 1) * P
                                                : v.h + lane * P;
-        if (Cell::kHasCell) step.c = v.c_before + at * H;
+        if (C) step.c = v.c_before + at * C;
         step.slots = v.slots + at * S * H;
         if (v.normal) step.normal = v.normal + at * (G * H + G);
         step.denter = d.denter + at * G * H;
         step.dsums = d.dsums + at * G * H;
         step.dh = d.dh + lane * P;
-        if (Cell::kHasCell) step.dc = d.dc + lane * H;
+        if (C) step.dc = d.dc + lane * C;
         step.fresh = v.project ? d.doutput + at * P : fresh + (int64_t)i * P;
         step.doutput = v.project ? outputs + (int64_t)i * H : step.fresh;
         if (v.project) step.output = d.output + at * H;
@@ -249,7 +260,7 @@ void variant_backward_shard(const tt_variant& v, const tt_variant_gradients& d, 
                 store_some(steps[(size_t)i].doutput + u * kWidth, value, width_of(H, u));
             });
         for (int i = 0; i < alive; ++i) {
-            if constexpr (Cell::kHasCell)
+            if constexpr (Cell::kCells == 1)
                 backward_cell<Cell>(v, steps[(size_t)i], read, dread, totals);
             else
                 backward_gates<Cell>(v, steps[(size_t)i]);
@@ -265,7 +276,7 @@ void variant_backward_shard(const tt_variant& v, const tt_variant_gradients& d, 
             const int64_t lane = lanes[(size_t)i];
             if (!v.resets[lane * T + t]) continue;
             restart(d.dh + lane * P, d.dh_restart + lane * P, P);
-            if (Cell::kHasCell) restart(d.dc + lane * H, d.dc_restart + lane * H, H);
+            if (C) restart(d.dc + lane * C, d.dc_restart + lane * C, C);
         }
         if (t % VariantTotals::kSteps == 0) totals.flush();
     }

@@ -72,8 +72,7 @@ inline void normalise_backward(float* gradient, const float* normal, float scale
 // h' = phi(e + s). Slot: h'.
 template <bool kRelu>
 struct RnnVariant {
-    static constexpr int kGates = 1, kSlots = 1;
-    static constexpr bool kHasCell = false;
+    static constexpr int kGates = 1, kSlots = 1, kCells = 0;
 
     static TT_INLINE Vec forward(const Vec* enter, const Vec* state, Vec /*h*/, Vec* slot) {
         const Vec total = enter[0] + state[0];
@@ -90,8 +89,7 @@ struct RnnVariant {
 
 // r, z, n: n = tanh(e_n + r s_n), h' = (1 - z) n + z h. Slots: r, z, n, s_n.
 struct GruVariant {
-    static constexpr int kGates = 3, kSlots = 4;
-    static constexpr bool kHasCell = false;
+    static constexpr int kGates = 3, kSlots = 4, kCells = 0;
 
     static TT_INLINE Vec forward(const Vec* enter, const Vec* state, Vec h, Vec* slot) {
         const Vec r = sigmoid(enter[0] + state[0]), z = sigmoid(enter[1] + state[1]);
@@ -120,7 +118,7 @@ struct GruVariant {
 template <bool kCoupled>
 struct LstmVariant {
     static constexpr int kGates = kCoupled ? 3 : 4, kSlots = kGates;
-    static constexpr bool kHasCell = true;
+    static constexpr int kCells = 1;
     static constexpr int kF = kCoupled ? 0 : 1, kG = kF + 1, kO = kF + 2;
 
     static TT_INLINE Vec input_gate(const Vec* slot) { return kCoupled ? 1.0f - slot[kF] : slot[0]; }
@@ -158,6 +156,57 @@ struct LstmVariant {
             before += gate[0] * peephole[0];
         }
         return before;
+    }
+};
+
+// The larger; NaN where either is.
+TT_INLINE Vec larger(Vec a, Vec b) { return (a > b) | (a != a) ? a : b; }
+
+// z, i, f, o: c' = f c + i z and n' = f n + i, both kept times exp(-m') with i = exp(s_i) and
+// m' = max(log f + m, s_i), or s_i where there is nothing yet; h' = o c' / n'. Of what was kept, `keep`
+// is left and of what comes, `share` is taken. Slots: z, keep, share, o, and what f's sum becomes.
+struct SlstmVariant {
+    static constexpr int kGates = 4, kSlots = 5, kCells = 3;
+
+    static TT_INLINE Vec forward(const Vec* enter, const Vec* state, Vec* cell, Vec* slot) {
+        const Vec log_i = enter[1] + state[1], sum_f = enter[2] + state[2];
+        const Vec before = cell[2] - softplus(-sum_f);  // log sigmoid(x) = -log(1 + exp(-x))
+        const IntVec fresh = cell[1] == 0.0f;
+        const Vec m = fresh ? log_i : larger(before, log_i);
+        const Vec keep = exp_of(before - larger(before, m)), share = exp_of(log_i - m);
+        slot[0] = tanh(enter[0] + state[0]);
+        slot[1] = keep;
+        slot[2] = share;
+        slot[3] = sigmoid(enter[3] + state[3]);
+        slot[4] = sigmoid(sum_f);
+        cell[0] = keep * cell[0] + share * slot[0];
+        cell[1] = keep * cell[1] + share;
+        cell[2] = m;
+        return slot[3] * cell[0] / cell[1];
+    }
+
+    // The gradients of the gates' sums; `dcell`, of what the step made of the cell, becomes that of
+    // what the cell was.
+    static TT_INLINE void backward(Vec dh, const Vec* slot, const Vec* cell, Vec* dcell, Vec* gate) {
+        const Vec z = slot[0], keep = slot[1], share = slot[2], o = slot[3], f = slot[4];
+        const Vec c = keep * cell[0] + share * z, n = keep * cell[1] + share;
+        const Vec out = c / n;
+        const Vec dc = dcell[0] + dh * o / n, dn = dcell[1] - dh * o * out / n;
+        gate[3] = dh * out * o * (1.0f - o);
+        gate[0] = dc * share * (1.0f - z * z);
+        const Vec along_keep = (dc * cell[0] + dn * cell[1]) * keep;
+        const Vec along_share = (dc * z + dn) * share;
+        // keep = exp(before - max(before, m)): where that is 1, m' = before moves nothing else.
+        const IntVec fresh = cell[1] == 0.0f, kept = keep == 1.0f;
+        const Vec dm = dcell[2] - along_share - (kept ? Vec{} : along_keep);
+        const Vec dbefore = kept ? Vec{} : along_keep;
+        const IntVec by_input = fresh | (share == 1.0f);
+        gate[1] = along_share + (by_input ? dm : Vec{});
+        const Vec through = dbefore + (by_input ? Vec{} : dm);
+        gate[2] = through * (1.0f - f);
+        dcell[0] = dc * keep;
+        dcell[1] = dn * keep;
+        dcell[2] = through;
     }
 };
 

@@ -12,13 +12,13 @@ namespace TT_ISA {
 struct VariantStep {
     int64_t at;            // lane * T + t
     const float* before;   // (P,): h that the step starts from
-    float* c;              // (H,): c that it starts from
+    float* c;              // (C,): c that it starts from
     float* hidden;         // (P,): h as it is multiplied
     float* sums;           // (vectors, G, kWidth): the state's share, normalised in place
     float* slots;          // (S*H,)
     float* normal;         // (G*H + G,): what was normalised and by how much, or null
     float* output;         // (H,): h' before it is projected
-    float* c_after;        // (H,)
+    float* c_after;        // (C,)
 };
 
 TT_INLINE Vec load_or(const float* from, int64_t at, int width, float otherwise) {
@@ -69,7 +69,12 @@ void forward_row(const tt_variant& v, const VariantStep& step) {
             if (v.gain) state[g] *= load_some(v.gain + g * H + at, width);
             if (v.bias) state[g] += load_some(v.bias + g * H + at, width);
         }
-        if constexpr (Cell::kHasCell) {
+        if constexpr (Cell::kCells == 3) {
+            Vec cell[3];
+            for (int k = 0; k < 3; ++k) cell[k] = load_some(step.c + k * H + at, width);
+            store_some(step.output + at, Cell::forward(enter, state, cell, slots), width);
+            for (int k = 0; k < 3; ++k) store_some(step.c_after + k * H + at, cell[k], width);
+        } else if constexpr (Cell::kCells == 1) {
             Vec peephole[3];
             load_peepholes(v, at, width, peephole);
             const Vec c = Cell::forward(enter, state, load_some(step.c + at, width), peephole, slots);
@@ -81,7 +86,7 @@ void forward_row(const tt_variant& v, const VariantStep& step) {
         }
         for (int k = 0; k < Cell::kSlots; ++k) store_some(step.slots + k * H + at, slots[k], width);
     }
-    if constexpr (Cell::kHasCell) {
+    if constexpr (Cell::kCells == 1) {
         if (v.cell_gain) normalise(step.output, kWidth, H);
         for (int u = 0; u < vectors; ++u) {
             const int64_t at = (int64_t)u * kWidth;
@@ -132,14 +137,14 @@ template <class Cell>
 void variant_forward_shard(const tt_variant& v, const Plan& plan, const std::vector<int64_t>& lanes,
                            const VariantWeights<Cell>& weights) {
     constexpr int G = Cell::kGates, S = Cell::kSlots;
-    const int64_t H = v.units, P = v.outputs, T = v.steps;
+    const int64_t H = v.units, P = v.outputs, T = v.steps, C = Cell::kCells * H;
     const int64_t sums_of_a_row = (int64_t)vectors_of(H) * G * kWidth;
     const size_t many = lanes.size();
     const int64_t longest = lanes.empty() ? 0 : plan.length[(size_t)lanes[0]];
     const bool keep = v.slots != nullptr;
     const auto scratch = [&](int64_t numbers) { return keep ? 0 : (int64_t)many * numbers; };
     Buffer<float> sums((int64_t)many * sums_of_a_row), outputs((int64_t)many * H);
-    Buffer<float> slots(scratch(S * H)), hidden(scratch(P)), cells(scratch(H));
+    Buffer<float> slots(scratch(S * H)), hidden(scratch(P)), cells(scratch(C));
     std::vector<VariantStep> steps(many);
     std::vector<const float*> rows(many), projected(many);
 
@@ -148,7 +153,7 @@ void variant_forward_shard(const tt_variant& v, const Plan& plan, const std::vec
         std::fill_n(v.y + first * P, rest * P, 0.0f);
         if (keep) std::fill_n(v.hidden + first * P, rest * P, 0.0f);
         std::copy_n(v.h + lane * P, P, v.h_end + lane * P);
-        if (Cell::kHasCell) std::copy_n(v.c + lane * H, H, v.c_end + lane * H);
+        if (C) std::copy_n(v.c + lane * C, C, v.c_end + lane * C);
     }
     const auto prepare = [&](size_t i, int64_t t) {
         const int64_t lane = lanes[i], row = keep ? lane * T + t : (int64_t)i;
@@ -161,10 +166,10 @@ void variant_forward_shard(const tt_variant& v, const Plan& plan, const std::vec
         step.slots = (keep ? v.slots : (float*)slots) + row * S * H;
         if (v.normal) step.normal = v.normal + row * (G * H + G);
         step.output = outputs + (int64_t)i * H;
-        if (Cell::kHasCell) {
-            step.c = (keep ? v.c_before : (float*)cells) + row * H;
-            step.c_after = v.c_end + lane * H;
-            std::copy_n(reset ? v.c_restart + lane * H : step.c_after, H, step.c);
+        if (C) {
+            step.c = (keep ? v.c_before : (float*)cells) + row * C;
+            step.c_after = v.c_end + lane * C;
+            std::copy_n(reset ? v.c_restart + lane * C : step.c_after, C, step.c);
         }
         for (int u = 0; u < vectors_of(P); ++u) {
             const int64_t at = (int64_t)u * kWidth;

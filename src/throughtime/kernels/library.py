@@ -17,7 +17,7 @@ OVERRIDE = "THROUGHTIME_LIBRARY"
 CELLS = {"rnn_tanh": 0, "rnn_relu": 1, "lstm": 2, "gru": 3}
 """Cells that the library computes, and their numbers in its interface."""
 
-VARIANTS = {"rnn_tanh": 0, "rnn_relu": 1, "lstm": 2, "coupled_lstm": 3, "gru": 4}
+VARIANTS = {"rnn_tanh": 0, "rnn_relu": 1, "lstm": 2, "coupled_lstm": 3, "gru": 4, "slstm": 5}
 """Cells of which the library computes variants, and their numbers in its interface."""
 
 GATES = {

@@ -33,7 +33,7 @@ class FusedRecurrence(Recurrence, Protocol):
 
 
 class Variant(NamedTuple):
-    """A classic cell with what it is varied by, and the input's share of its gates for all steps.
+    """A cell with what it is varied by, and the input's share of its gates for all steps.
 
     Attributes:
         cell: one of `library.VARIANTS`.

@@ -15,8 +15,9 @@ from throughtime.errors import ShapeError
 from throughtime.kernels import library
 from throughtime.kernels.views import address, call, dense, once
 
-GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "coupled_lstm": 3, "gru": 3}
-_SLOTS = GATES | {"gru": 4}
+GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "coupled_lstm": 3, "gru": 3, "slstm": 4}
+_SLOTS = GATES | {"gru": 4, "slstm": 5}
+_CELLS = {"lstm": 1, "coupled_lstm": 1, "slstm": 3}
 
 _operators: Any = torch.library.Library("throughtime", "FRAGMENT")  # type: ignore[no-untyped-call]
 _NOISE = (
@@ -69,15 +70,15 @@ class _Sizes(NamedTuple):
     slots: int
     units: int
     outputs: int
-    has_cell: bool
+    cells: int
 
 
 def _sizes(h: Tensor, steps: int, weight: Tensor, cell: str) -> _Sizes:
     rows, outputs = weight.shape
     gates = GATES[cell]
-    return _Sizes(
-        h.shape[0], steps, gates, _SLOTS[cell], rows // gates, outputs, cell.endswith("lstm")
-    )
+    units = rows // gates
+    cells = _CELLS.get(cell, 0) * units
+    return _Sizes(h.shape[0], steps, gates, _SLOTS[cell], units, outputs, cells)
 
 
 def _new_results(
@@ -90,10 +91,10 @@ def _new_results(
     return (
         new(s.lanes, s.steps, s.outputs),
         new(s.lanes, s.outputs),
-        new(s.lanes if s.has_cell else 0, s.units),
+        new(s.lanes if s.cells else 0, s.cells),
         new(kept, s.steps, s.slots * s.units),
         new(kept if gain is not None else 0, s.steps, s.gates * s.units + s.gates),
-        new(kept if s.has_cell else 0, s.steps, s.units),
+        new(kept if s.cells else 0, s.steps, s.cells),
         new(kept, s.steps, s.outputs),
     )
 
@@ -158,10 +159,10 @@ def check_sizes(
     lanes, steps = enter.shape[:2]
     s = _sizes(h, steps, weight, cell)
     rows, each = (s.gates * s.units,), (lanes, steps)
-    if (c is None) == s.has_cell:
+    if (c is None) == bool(s.cells):
         raise ShapeError(f"expected the state of a {cell}, got one with other leaves")
     if named["resets"] is not None and (
-        named["h_restart"] is None or (named["c_restart"] is None) == s.has_cell
+        named["h_restart"] is None or (named["c_restart"] is None) == bool(s.cells)
     ):
         raise ShapeError("expected the state that resets go to beside resets, got None")
     wanted: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
@@ -174,9 +175,9 @@ def check_sizes(
         "peepholes": ((3, s.units), torch.float32),
         "project": ((s.outputs, s.units), torch.float32),
         "h": ((lanes, s.outputs), torch.float32),
-        "c": ((lanes, s.units), torch.float32),
+        "c": ((lanes, s.cells), torch.float32),
         "h_restart": ((lanes, s.outputs), torch.float32),
-        "c_restart": ((lanes, s.units), torch.float32),
+        "c_restart": ((lanes, s.cells), torch.float32),
         "lengths": ((lanes,), torch.int64),
         "resets": (each, torch.bool),
         "drop": (each, torch.int32),
@@ -204,7 +205,6 @@ def _new_gradients(*arguments: Any) -> tuple[Tensor, ...]:
     s = _sizes(h, y.shape[1], weight, arguments[-1])
     new, rows = h.new_empty, s.gates * s.units
     projected, again = (s.lanes if each is not None else 0 for each in (project, resets))
-    cells = s.units if s.has_cell else 0
     normal = s.units if cell_gain is not None else 0
     return (
         new(s.lanes, s.steps, rows),
@@ -212,9 +212,9 @@ def _new_gradients(*arguments: Any) -> tuple[Tensor, ...]:
         new(projected, s.steps, s.outputs),
         new(projected, s.steps, s.units),
         new(s.lanes, s.outputs),
-        new(s.lanes, cells),
+        new(s.lanes, s.cells),
         new(again, s.outputs),
-        new(again, cells),
+        new(again, s.cells),
         new(rows),
         new(rows if gain is not None else 0),
         new(normal),

@@ -47,7 +47,7 @@ def run_variant(
 
     Args:
         variant: of B lanes and T steps.
-        state: h (B, P), and c (B, H) where the cell has one.
+        state: h (B, P), and what the cell has beside it, (B, H) each.
         restart: what a reset goes to; with resets.
         lengths: (B,) int64 or None.
         resets: (B, T) bool or None.
@@ -57,12 +57,20 @@ def run_variant(
         y (B, T, P), zero where a step is not there, and the state after the last step that is.
     """
     cell, enter, *weights = variant
-    again = (None, None) if restart is None or resets is None else (*restart, None)
+    h, c = _packed(state)
+    again = (None, None) if restart is None or resets is None else _packed(restart)
     noise = noise or Noise()
     keep = torch.is_grad_enabled() and any(
-        each is not None and each.requires_grad for each in (enter, *state, *again, *weights)
+        each is not None and each.requires_grad for each in (enter, h, c, *again, *weights)
     )
     y, h, c, *_ = torch.ops.throughtime.variant(
-        enter, *(*state, None)[:2], *weights, *again[:2], lengths, resets, *noise, cell, keep
+        enter, h, c, *weights, *again, lengths, resets, *noise, cell, keep
     )
-    return y, type(state)(*((h, c) if len(state) == 2 else (h,)))
+    cells = c.chunk(len(state) - 1, dim=1) if len(state) > 1 else ()
+    return y, type(state)(h, *cells)
+
+
+def _packed(state: State) -> tuple[Tensor, Tensor | None]:
+    """Return h, and all that is kept beside it in one tensor."""
+    h, *cells = state
+    return h, (torch.cat(cells, dim=1) if len(cells) > 1 else cells[0]) if cells else None

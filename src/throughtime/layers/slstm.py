@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from throughtime import kernels
 from throughtime import state as states
 from throughtime.layers import gates
 from throughtime.layers.heads import check_sizes, size_of_head
@@ -85,7 +86,7 @@ class SLSTM(Recurrent):
 
     def update(self, x: Tensor, state: SLSTMState) -> tuple[Tensor, SLSTMState]:
         """One step: x (B, F) to y (B, H)."""
-        grouped = state.h.reshape(*state.h.shape[:-1], 1, self.heads, 1, -1)
+        grouped = state.h.reshape(-1, 1, self.heads, 1, self.hidden_size // self.heads)
         within = (grouped.to(x.dtype) @ self.recurrent_weights).flatten(2)
         enter = self.enter(x).reshape(*x.shape[:-1], 4, self.hidden_size)
         z, log_i, f, o = (gates.precise(enter) + gates.precise(within)).unbind(1)
@@ -97,6 +98,20 @@ class SLSTM(Recurrent):
         n = keep * state.n + share
         h = torch.sigmoid(o) * c / n
         return h, SLSTMState(h, c, n, m)
+
+    @property
+    def weight_hh(self) -> Tensor:
+        """The recurrent weights as one matrix (4 H, H), with zeros between heads."""
+        blocks = self.recurrent_weights.transpose(-1, -2)
+        if self.heads == 1:
+            return blocks.flatten(0, 2)
+        same_head = torch.eye(self.heads, dtype=blocks.dtype, device=blocks.device)
+        whole = blocks[:, :, :, None] * same_head[:, None, :, None]
+        return whole.reshape(4 * self.hidden_size, self.hidden_size)
+
+    def variant(self, x: Tensor) -> kernels.Variant:
+        """What the layer computes of x (B, T, F), for the kernels of varied cells."""
+        return kernels.Variant("slstm", self.enter(x), self.weight_hh)
 
     def extra_repr(self) -> str:
         """Return the sizes, as `print(layer)` shows them."""
