@@ -14,7 +14,7 @@ from throughtime.layers.lstm import LSTM
 from throughtime.layers.min_gru import MinGRU
 from throughtime.layers.min_lstm import MinLSTM
 from throughtime.layers.mlstm import MLSTM
-from throughtime.layers.registry import LayerSpec, build, make, names, parse
+from throughtime.layers.registry import make, names
 from throughtime.layers.rg_lru import RGLRU
 from throughtime.layers.rnn import RNN
 from throughtime.layers.rwkv7 import RWKV7
@@ -22,6 +22,7 @@ from throughtime.layers.s5 import S5
 from throughtime.layers.selective import SelectiveSSM
 from throughtime.layers.sizes import parameter_count, size_for, state_floats
 from throughtime.layers.slstm import SLSTM
+from throughtime.layers.spec import LayerSpec, StackSpec, build, parse
 from throughtime.layers.stack import Stack
 from throughtime.layers.torch_nn import from_torch, to_torch
 
@@ -46,6 +47,7 @@ __all__ = [
     "MinLSTM",
     "SelectiveSSM",
     "Stack",
+    "StackSpec",
     "WindowAttention",
     "accelerate",
     "backends",

@@ -21,7 +21,6 @@ from throughtime.data.sequences import Duplicates
 from throughtime.data.splits import parse_split
 from throughtime.data.windows import Buckets, Example, Lanes
 from throughtime.errors import DataError, OptionError
-from throughtime.layers.registry import LayerSpec
 from throughtime.tasks import NAMES, ForecastTask, LanguageTask
 from throughtime.tasks.task import Task
 from throughtime.training.config import TrainingConfig
@@ -196,17 +195,17 @@ def device(asked: str) -> torch.device:
     return torch.device(asked)
 
 
-def layer(asked: str, dropout: float) -> LayerSpec:
+def layer(asked: str, dropout: float) -> layers.StackSpec:
     """Return the layer asked for.
 
     Raises:
         OptionError: when there is none, or no place in it for dropout.
     """
     spec = layers.parse(asked)
-    if dropout and spec.depth == 1:
+    if dropout and len(spec.layers) == 1:
         raise OptionError(
             f"expected two layers or more with dropout, which goes between them, got {spec} and "
-            f"dropout {dropout}; take {spec.name}:{spec.hidden_size}x2 or leave dropout out"
+            f"dropout {dropout}; take {layers.StackSpec(spec.layers * 2)} or leave dropout out"
         )
     return spec
 
