@@ -92,10 +92,37 @@ def dropout(x: Tensor, noise: Noise, rate: float, salt: int) -> Tensor:
         rate: in [0, 1).
         salt: tells places apart that share one noise, such as the layers of a stack.
     """
-    bits = _mix_short(_mix_long(noise, salt)[..., None] ^ _units(x.shape[-1], x.device))
+    kept = _kept(_mix_long(noise, salt)[..., None] ^ _units(x.shape[-1], x.device), rate)
+    return x * kept.to(x.dtype) * (1 / (1 - rate))
+
+
+def drop_symbols(x: Tensor, symbols: Tensor, noise: Noise, rate: float, span: int) -> Tensor:
+    """Zero the vectors of a share `rate` of all symbols and scale the others up.
+
+    A symbol is there or dropped wherever it stands, by a mask of (seed, step // span, symbol):
+    the next `span` steps drop others.
+
+    Args:
+        x: (..., E), a vector for each symbol.
+        symbols: (...) int64.
+        noise: leaves of shape (...,).
+        rate: in [0, 1).
+        span: steps that a mask lasts.
+    """
+    spans = Noise(noise.seed, noise.step // span)
+    kept = _kept(_mix_long(spans, _SYMBOLS) ^ _mix_short(symbols.to(torch.int32) + 1), rate)
+    return x * kept[..., None].to(x.dtype) * (1 / (1 - rate))
+
+
+_SYMBOLS = -1
+"""Salt of the masks of symbols; the layers of a stack have those from 0 on."""
+
+
+def _kept(bits: Tensor, rate: float) -> Tensor:
+    """Return which units are kept, from bits that tell unit, step and seed apart."""
     # The hash is uniform over int32: compare with the quantile below which a share `rate` lies.
     threshold = min(round(rate * 2**32), 2**32 - 1) - 2**31
-    return x * (bits >= threshold).to(x.dtype) * (1 / (1 - rate))
+    return _mix_short(bits) >= threshold
 
 
 def _units(count: int, device: torch.device) -> Tensor:
