@@ -23,7 +23,8 @@ FEATURES, UNITS = 1, 128
 HEAD = """# The family
 
 Every layer by name, under one contract: state in and out, lengths, resets, chunks, steps. Take one
-by `--layer NAME:SIZExDEPTH`, by `tt.layers.make(name, input_size, hidden_size)`, or by its class.
+by `--layer NAME:SIZExDEPTH`, by `tt.layers.make(name, input_size, hidden_size)`, or by its class;
+[several, and what is around them](concepts.md#layers-in-one-line), in one line.
 This page is written by `python scripts/family_page.py`.
 
 - *Parameters* and *state*, in floats a lane, are those of F = 1 and H = 128. For a comparison under

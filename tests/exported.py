@@ -14,19 +14,37 @@ import torch
 from torch import nn
 
 from throughtime import state as states
-from throughtime.layers import GRU, LSTM, RNN, Bidirectional, Regularised, Stack, make, names
+from throughtime.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Regularised,
+    Stack,
+    build,
+    make,
+    names,
+    parse,
+)
+from throughtime.model import ModelConfig, SequenceModel
 
 STREAMABLE = {
     "rnn": lambda: RNN(3, 4),
     "lstm": lambda: LSTM(3, 4),
     "gru": lambda: GRU(3, 4, learned_initial_state=True),
     "stack": lambda: Stack([GRU(3, 4), LSTM(4, 4)], dropout=0.3, residual=True, norm=True),
+    "blocks": lambda: build(parse("rg_lru:4x2:conv:block"), 3, dropout=0.3),
 }
 STREAMABLE |= {
     "regularised": lambda: Regularised(LSTM(3, 4), recurrent_dropout=0.2, zoneout=0.1),
     "dropped weights": lambda: Regularised(make("layer_norm_gru", 3, 4), weight_drop=0.3, span=2),
 }
 STREAMABLE |= {name: partial(make, name, 3, 4) for name in names() if name not in STREAMABLE}
+
+
+MODEL = ModelConfig(
+    symbols=9, embedding=3, embedding_dropout=0.3, layer="rg_lru:4x2:conv:block", outputs=2
+)
 
 
 class Step(nn.Module):
@@ -38,11 +56,18 @@ class Step(nn.Module):
         return self.layer.step(x, state, reset=reset)
 
 
+def inputs(layer, lanes):
+    """Return what a layer or a model of symbols reads at a step."""
+    if isinstance(layer, SequenceModel):
+        return torch.randint(layer.config.symbols, (lanes,))
+    return torch.randn(lanes, 3)
+
+
 def reached(layer, lanes):
     """Return a state after one step, and arguments for the next."""
     with torch.no_grad():
-        _, state = layer.step(torch.randn(lanes, 3), layer.initial_state(lanes))
-    return torch.randn(lanes, 3), states.detach(state), torch.rand(lanes) < 0.5
+        _, state = layer.step(inputs(layer, lanes), layer.initial_state(lanes))
+    return inputs(layer, lanes), states.detach(state), torch.rand(lanes) < 0.5
 
 
 def same(got, wanted):
@@ -122,6 +147,8 @@ def main():
         for training in (True, False):
             export(name, layer.train(training))
         compiled(name, made())
+    for training in (True, False):
+        export("model", SequenceModel(MODEL).train(training))
     compiled("bidirectional", Bidirectional(GRU(3, 4), LSTM(3, 4)))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from throughtime.layers import names
 
 CLASSIC = ("rnn", "lstm", "gru")
-MADE_OF_LAYERS = ("stack", "regularised", "dropped weights")
+MADE_OF_LAYERS = ("stack", "blocks", "regularised", "dropped weights")
 STREAMABLE = (*CLASSIC, *MADE_OF_LAYERS, *(name for name in names() if name not in CLASSIC))
 
 
@@ -21,4 +21,9 @@ def test_each_layer_exports_saves_loads_and_compiles():
         for name in STREAMABLE
         for line in (f"exported {name} training", f"exported {name} evaluating", f"compiled {name}")
     ]
-    assert done.stdout.splitlines() == [*expected, "compiled bidirectional"]
+    assert done.stdout.splitlines() == [
+        *expected,
+        "exported model training",
+        "exported model evaluating",
+        "compiled bidirectional",
+    ]

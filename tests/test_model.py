@@ -67,7 +67,8 @@ def test_a_model_can_be_made_of_no_memory_and_filled(layer):
 def test_a_huge_model_is_only_described(layer):
     """Made on the meta device, a model that no memory holds costs nothing."""
     spec = layers.parse(layer)
-    config = ModelConfig(features=3, layer=f"{spec.name}:50000x{spec.depth}", outputs=4)
+    huge = f"{spec.layers[0].name}:50000x{len(spec.layers)}"
+    config = ModelConfig(features=3, layer=huge, outputs=4)
     with torch.device("meta"):
         model = SequenceModel(config)
     tensors = [*model.parameters(), *model.buffers()]

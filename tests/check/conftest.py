@@ -1,4 +1,4 @@
-"""Three small trained runs that every test of the check shares; tests alter copies of them."""
+"""Four small trained runs that every test of the check shares; tests alter copies of them."""
 
 import shutil
 from collections.abc import Callable
@@ -23,6 +23,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     fit("demo:sunspots", layer="gru:8", budget="30steps", out=folder / "sunspots", **common)
     fit(str(text), layer="lstm:16", budget="10steps", out=folder / "text", lanes=4, **common)
     fit(
+        str(text),
+        layer="gru:8x2:conv:block",
+        embedding_dropout=0.3,
+        dropout=0.2,
+        budget="10steps",
+        out=folder / "symbols",
+        lanes=4,
+        **common,
+    )
+    fit(
         "demo:sunspots",
         layer="gru:8x2",
         dropout=0.3,
@@ -32,7 +42,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         out=folder / "stack",
         **common,
     )
-    return {name: folder / name for name in ("sunspots", "text", "stack")}
+    return {name: folder / name for name in ("sunspots", "text", "symbols", "stack")}
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from throughtime.run import Run, load
 from throughtime.training import fit
 
 
-@pytest.mark.parametrize("name", ["sunspots", "text", "stack"])
+@pytest.mark.parametrize("name", ["sunspots", "text", "symbols", "stack"])
 def test_healthy_run_passes(trained: dict[str, Path], name: str) -> None:
     report = check(trained[name])
     assert failed(report) == set(), str(report)

@@ -90,6 +90,19 @@ def test_every_option_of_a_table_is_read(folder: Path, command: Command):
     assert {name: training[name] for name in expected} == expected
 
 
+def test_the_options_of_a_text_reach_its_model(folder: Path, command: Command):
+    result = command(
+        *("train", "good.txt", "--embedding", "6", "--embedding-dropout", "0.25"),
+        *("--learned-initial-state", "--layer", "gru:6,4:block:conv", "--dropout", "0.1"),
+        *("--budget", "2steps", "--out", "new", "--json"),
+    )
+    assert result.code == 0, result.err
+    model = tt.load("new").config.model
+    assert (model.embedding, model.embedding_dropout, model.dropout) == (6, 0.25, 0.1)
+    assert model.learned_initial_state
+    assert model.layer == "gru:6,4:conv:block"
+
+
 def test_no_covariates_leaves_them_out(folder: Path, command: Command):
     (folder / "wide.csv").write_text(table(header="ds,y,x", cells=",1.5"))
     assert command("train", "wide.csv", "--no-covariates", *SMALL).code == 0

@@ -10,9 +10,10 @@ from throughtime.layers import GRU, LSTM, RGLRU, Bidirectional, Block, MinGRU, S
     "made",
     [
         lambda: Block(LSTM(4, 4)),
+        lambda: Block(GRU(4, 4), input_size=3),
         lambda: Stack([MinGRU(3, 4), Block(RGLRU(4, 4)), Block(GRU(4, 4), expansion=0.5)]),
     ],
-    ids=["lstm", "stack"],
+    ids=["lstm", "lifted", "stack"],
 )
 def test_the_laws_hold(made):
     torch.manual_seed(0)
@@ -39,6 +40,19 @@ def test_a_block_computes_its_equation():
     assert block.gate.weight.shape == (6, 4)
     torch.testing.assert_close(y, expected)
     torch.testing.assert_close(end.h, inner_end.h)
+
+
+def test_an_input_of_another_size_is_lifted_and_keeps_its_magnitude():
+    block = Block(GRU(4, 4), input_size=1)
+    x = torch.tensor([[[0.5], [1.0], [2.0]]])
+    lifted = x * block.lift.weight[:, 0] + block.lift.bias
+    plain = Block(block.layer)
+    plain.load_state_dict({k: v for k, v in block.state_dict().items() if "lift" not in k})
+    torch.testing.assert_close(block(x)[0], plain(lifted)[0])
+    # What the layer reads is normalised; without a bias each of these would read the same.
+    read = block.norms[0](lifted)
+    assert (read[0, 0] - read[0, 1]).abs().max() > 0.01
+    assert (read[0, 1] - read[0, 2]).abs().max() > 0.01
 
 
 def test_padding_stays_zero_though_the_network_has_an_answer_for_zeros():

@@ -138,3 +138,40 @@ def test_unroll_is_the_loop_of_restart_and_advance(history):
         now = states.where(alive, noises.advance(now), now)
     assert torch.equal(end.seed, now.seed)
     assert torch.equal(end.step, now.step)
+
+
+def symbols_kept(noise, span=10, rate=0.3, symbols=200):
+    """Which of all symbols are there, (..., V), at each of some steps."""
+    every = torch.arange(symbols).expand(*noise.seed.shape, symbols)
+    wide = states.tree_map(lambda leaf: leaf[..., None].expand_as(every), noise)
+    return noises.drop_symbols(torch.ones(*every.shape, 1), every, wide, rate, span)[..., 0]
+
+
+def test_a_symbol_is_dropped_whole_wherever_it_stands_for_a_span_of_steps():
+    begin = noises.initial_noise(20, None, fresh=True)
+    each, _ = noises.unroll(begin, 35, None, None)
+    kept = symbols_kept(each)
+    torch.testing.assert_close(kept.unique(), torch.tensor([0.0, 1 / 0.7]))
+    for first in (0, 10, 20, 30):
+        assert (kept[:, first : first + 10] == kept[:, first, None]).all()
+    x = torch.randn(20, 35, 6)
+    spoken = torch.randint(200, (20, 35))
+    dropped = noises.drop_symbols(x, spoken, each, 0.3, 10)
+    wanted = x * kept.gather(2, spoken[:, :, None])
+    torch.testing.assert_close(dropped, wanted)
+
+
+def test_masks_of_symbols_are_fair_and_independent():
+    """Over symbols, spans, lanes and resets, within five sigma."""
+    begin = noises.initial_noise(64, None, fresh=True)
+    each, _ = noises.unroll(begin, 64, None, None)
+    kept = symbols_kept(each, span=1, rate=0.5, symbols=64) - 1
+    sigma = 1 / math.sqrt(kept.numel())
+    assert abs(kept.mean()) < 5 * sigma
+    for axis in range(3):
+        ahead, behind = kept.narrow(axis, 1, 63), kept.narrow(axis, 0, 63)
+        assert abs((ahead * behind).mean()) < 5 * sigma
+    again = symbols_kept(noises.unroll(noises.restart(begin), 64, None, None)[0], 1, 0.5, 64) - 1
+    assert abs((kept * again).mean()) < 5 * sigma
+    units = noises.dropout(torch.ones(64, 64, 64), each, 0.5, 0) - 1
+    assert abs((kept * units).mean()) < 5 * sigma

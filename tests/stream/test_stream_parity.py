@@ -74,6 +74,13 @@ def test_covariates_of_known_future_three_steps_ahead_in_a_stack_with_dropout(wi
     assert read.format.known_future == ("temperature", "holiday")
 
 
+def test_convolutions_blocks_and_a_learned_beginning(frame, tmp_path):
+    layer = "rg_lru:6:conv:block+gru:5:conv"
+    run = train(frame, tmp_path / "run", layer=layer, learned_initial_state=True)
+    assert run.model.layers.layers[1].layers[1].initial.any(), "learned"
+    check_rows(run, frame)
+
+
 def test_three_steps_ahead_are_scored_as_evaluated(tmp_path):
     frame = table(keys=2, gaps=False, seed=3)
     run = train(frame, tmp_path / "run", layer="rnn:4x2", horizon=3, head="gaussian")

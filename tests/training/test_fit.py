@@ -150,9 +150,21 @@ def test_runs_are_named_after_their_data(tmp_path, monkeypatch):
     ("options", "message"),
     [
         ({"task": "poetry"}, "a task among forecast, language, got 'poetry'"),
-        ({"layer": "gru"}, "a layer such as gru:64 or lstm:256x2, got 'gru'"),
+        ({"layer": "gru"}, "a layer such as gru:64 or lstm:256x2, or .*, got 'gru'"),
         ({"layer": "grue:4"}, "did you mean 'gru'"),
         ({"layer": ""}, "a layer such as"),
+        ({"layer": "gru:4:blck"}, "among conv, block after the size of gru, got 'blck'; did you"),
+        (
+            {"layer": "gru:4+mlstm:30:block"},
+            r"heads that divide hidden_size = 30, got 4; .*; or take gru:4x1\+mlstm:32x1:block$",
+        ),
+        ({"layer": "mlstm:30", "memory": 9}, "options of mlstm among heads, got memory; leave it"),
+        ({"layer": "rg_lru:4", "learned_initial_state": True}, "got learned_initial_state"),
+        ({"embedding_dropout": 0.1}, "got --embedding-dropout, which is for language"),
+        (
+            {"embedding_dropout": 1.0, "data": "demo:reber", "window": None},
+            "expected embedding-dropout in its range",
+        ),
         ({"budget": "soon"}, "a budget such as"),
         ({"device": "abacus"}, "a device among auto, cpu"),
         ({"split": "90/10"}, "a split into train / validation / test for forecast, got '90/10'"),
@@ -173,6 +185,7 @@ def test_runs_are_named_after_their_data(tmp_path, monkeypatch):
         ({"bptt": "full"}, "no --window with --bptt full, whose windows are whole lanes, got 9"),
         ({"chunks": 2}, "expected bptt='full' with chunks, got 'truncated' and 2 chunks"),
         ({"dropout": 0.5}, "two layers or more with dropout"),
+        ({"dropout": 0.5, "layer": "gru:4:block"}, "; take gru:4x2:block or leave dropout out"),
         ({"dropout": 1.0, "layer": "gru:4x2"}, "expected dropout in its range"),
         ({"memory": 2}, "expected memory in its range"),
         (
@@ -183,7 +196,7 @@ def test_runs_are_named_after_their_data(tmp_path, monkeypatch):
 )
 def test_impossible_wishes_are_refused_before_anything_is_written(tmp_path, options, message):
     with pytest.raises((OptionError, DataError), match=message) as caught:
-        fit(frame(90), tmp_path / "run", **options)
+        fit(**{"data": frame(90), "out": tmp_path / "run"} | options)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 

@@ -38,9 +38,36 @@ TRIALS = {
     "lstm": ("table", {"layer": "lstm:4", "horizon": 3, "head": "gaussian"}),
     "stack with dropout": ("table", {"layer": "gru:4x2", "dropout": 0.4}),
     "text": ("text", {"layer": "lstm:5x2", "dropout": 0.2, "embedding": 4}),
+    "symbols": (
+        "text",
+        {
+            "layer": "gru:5,4:conv:block",
+            "learned_initial_state": True,
+            "embedding_dropout": 0.3,
+            "embedding": 4,
+        },
+    ),
+    "symbols, full": (
+        "text",
+        {
+            "layer": "gru:5",
+            "embedding_dropout": 0.3,
+            "embedding": 4,
+            "bptt": "full",
+            "chunks": 2,
+            "lanes": 3,
+            "window": None,
+        },
+    ),
     "buckets": (
         "demo:reber",
-        {"layer": "gru:4x2", "dropout": 0.3, "embedding": 3, "window": None},
+        {
+            "layer": "gru:4x2",
+            "dropout": 0.3,
+            "embedding_dropout": 0.2,
+            "embedding": 3,
+            "window": None,
+        },
     ),
     "full": (
         "table",

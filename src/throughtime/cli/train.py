@@ -49,7 +49,10 @@ def train(
     layer: Annotated[
         str | None,
         typer.Option(
-            help="Name, size and depth, such as gru:64x2 or lstm:384. Names: rnn, lstm, gru, "
+            help="Name, size and depth, such as gru:64x2 or lstm:384; sizes from the input up, "
+            "gru:256,128,64; other layers on top, gru:64x2+attention:64; with a short convolution "
+            "before each and a residual block around it, rg_lru:192x4:conv:block. "
+            "Names: rnn, lstm, gru, "
             "min_gru, min_lstm, lru, rg_lru, s5, selective, hgrn, slstm, mlstm, gated_delta, "
             "rwkv7, convolution, attention, echo_state.",
         ),
@@ -157,6 +160,13 @@ def train(
         int | None,
         typer.Option(help="Size of a symbol's vector; 128 if not given.", rich_help_panel=_TEXT),
     ] = None,
+    embedding_dropout: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the symbols dropped, each wherever it stands, for 128 steps at a time.",
+            rich_help_panel=_TEXT,
+        ),
+    ] = None,
     dropout: Annotated[
         float, typer.Option(help="Share dropped between layers.", rich_help_panel=_MODEL)
     ] = 0.0,
@@ -166,6 +176,14 @@ def train(
             help="Steps that the gates should remember from the start.", rich_help_panel=_MODEL
         ),
     ] = None,
+    learned_initial_state: Annotated[
+        bool,
+        typer.Option(
+            "--learned-initial-state",
+            help="Learn the state that a sequence starts from, instead of zeros.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = False,
     lanes: Annotated[
         int | None,
         typer.Option(help="Pieces of the data read side by side.", rich_help_panel=_TRAINING),
@@ -245,9 +263,11 @@ def train(
                 head=head,
                 mode=mode,
                 embedding=embedding,
+                embedding_dropout=embedding_dropout,
                 reading=_reading(given),
                 dropout=dropout,
                 memory=memory,
+                learned_initial_state=learned_initial_state,
                 lanes=lanes,
                 window=window,
                 bptt=bptt,

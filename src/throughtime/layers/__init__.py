@@ -19,7 +19,7 @@ from throughtime.layers.min_lstm import MinLSTM
 from throughtime.layers.mlstm import MLSTM
 from throughtime.layers.peephole_lstm import PeepholeLSTM
 from throughtime.layers.projected_lstm import ProjectedLSTM
-from throughtime.layers.registry import LayerSpec, build, make, names, parse
+from throughtime.layers.registry import make, names
 from throughtime.layers.regularised import Regularised, RegularisedState
 from throughtime.layers.rg_lru import RGLRU
 from throughtime.layers.rnn import RNN
@@ -28,6 +28,7 @@ from throughtime.layers.s5 import S5
 from throughtime.layers.selective import SelectiveSSM
 from throughtime.layers.sizes import parameter_count, size_for, state_floats
 from throughtime.layers.slstm import SLSTM
+from throughtime.layers.spec import LayerSpec, StackSpec, build, parse
 from throughtime.layers.stack import Stack
 from throughtime.layers.torch_nn import from_torch, to_torch
 
@@ -59,6 +60,7 @@ __all__ = [
     "RegularisedState",
     "SelectiveSSM",
     "Stack",
+    "StackSpec",
     "WindowAttention",
     "accelerate",
     "backends",

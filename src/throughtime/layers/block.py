@@ -19,11 +19,12 @@ class Block(Recurrent):
     Normalising before and adding after lets gradients pass a deep stack unchanged (Xiong et al.
     2020, https://arxiv.org/abs/2002.04745); the network is that of Shazeer 2020
     (https://arxiv.org/abs/2002.05202). The state is the layer's. O(3 expansion D^2) a step beside
-    the layer.
+    the layer. Where the block's own F is not D, x is first mapped to D, by $W_0 x + b_0$.
 
     Args:
         layer: F and D must be the same; put a short convolution in front of a layer by
             `Stack([convolution, layer])`.
+        input_size: F of the block; D when None.
         expansion: the network's width, in multiples of D.
 
     Raises:
@@ -37,7 +38,9 @@ class Block(Recurrent):
         (torch.Size([2, 7, 4]), torch.Size([2, 4]))
     """
 
-    def __init__(self, layer: Recurrent, *, expansion: float = 2.0) -> None:
+    def __init__(
+        self, layer: Recurrent, *, input_size: int | None = None, expansion: float = 2.0
+    ) -> None:
         if layer.input_size != layer.output_size:
             raise ShapeError(
                 f"expected a layer with F = D in a Block, which adds them, got F = "
@@ -45,9 +48,11 @@ class Block(Recurrent):
             )
         if not expansion > 0:
             raise OptionError(f"expected expansion above 0, got {expansion}")
-        super().__init__(layer.input_size, layer.output_size)
         size = layer.output_size
+        super().__init__(size if input_size is None else input_size, size)
         width = max(1, round(expansion * size))
+        # With its bias: the norm that follows would leave of w x no more than the sign of x.
+        self.lift = None if self.input_size == size else nn.Linear(self.input_size, size)
         self.layer = layer
         self.streamable = layer.streamable
         self.norms = nn.ModuleList(nn.RMSNorm(size, eps=1e-6) for _ in range(2))
@@ -70,7 +75,8 @@ class Block(Recurrent):
         return self.layer.restart(state)
 
     def update(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step: x (B, D) to y (B, D)."""
+        """One step: x (B, F) to y (B, D)."""
+        x = self._lift(x)
         y, after = kernels.step(self.layer, self.norms[0](x), state)
         return self._mix_units(x + y), after
 
@@ -78,6 +84,7 @@ class Block(Recurrent):
         self, x: Tensor, state: State, lengths: Tensor | None, resets: Tensor | None
     ) -> tuple[Tensor, State]:
         """Run the layer over the whole sequence, and the network over all steps at once."""
+        x = self._lift(x)
         y, end = self.layer.run(self.norms[0](x), state, lengths, resets)
         y = self._mix_units(x + y)
         return y if lengths is None else y.masked_fill(~kernels.presence(y, lengths), 0), end
@@ -86,6 +93,12 @@ class Block(Recurrent):
     def backend(self) -> str:
         """What the layer would run on, and why."""
         return self.layer.backend
+
+    def _lift(self, x: Tensor) -> Tensor:
+        if self.lift is not None:
+            x = self.lift(x)
+        # Under autocast a product is in bfloat16, too coarse for what is added up over many blocks.
+        return x.to(torch.promote_types(x.dtype, self.narrow.weight.dtype))
 
     def _mix_units(self, u: Tensor) -> Tensor:
         read = self.norms[1](u)

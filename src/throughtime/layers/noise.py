@@ -128,6 +128,28 @@ def lasting(noise: Noise, span: int | None) -> Noise:
     return Noise(noise.seed, step)
 
 
+def drop_symbols(x: Tensor, symbols: Tensor, noise: Noise, rate: float, span: int) -> Tensor:
+    """Zero the vectors of a share `rate` of all symbols and scale the others up.
+
+    A symbol is there or dropped wherever it stands, by a mask of (seed, step // span, symbol):
+    the next `span` steps drop others.
+
+    Args:
+        x: (..., E), a vector for each symbol.
+        symbols: (...) int64.
+        noise: leaves of shape (...,).
+        rate: in [0, 1).
+        span: steps that a mask lasts.
+    """
+    bits = mixed(lasting(noise, span), _SYMBOLS) ^ _mix_short(symbols.to(torch.int32) + 1)
+    kept = _mix_short(bits) >= quantile(rate)
+    return x * kept[..., None].to(x.dtype) * (1 / (1 - rate))
+
+
+_SYMBOLS = -1
+"""Salt of the masks of symbols; the layers of a stack have those from 0 on."""
+
+
 def _units(count: int, device: torch.device) -> Tensor:
     return _mix_short(torch.arange(1, count + 1, dtype=torch.int32, device=device))
 

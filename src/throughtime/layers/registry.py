@@ -2,9 +2,8 @@
 
 import difflib
 import inspect
-import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from throughtime.errors import OptionError
 from throughtime.layers.attention import WindowAttention
@@ -29,7 +28,6 @@ from throughtime.layers.rwkv7 import RWKV7
 from throughtime.layers.s5 import S5
 from throughtime.layers.selective import SelectiveSSM
 from throughtime.layers.slstm import SLSTM
-from throughtime.layers.stack import Stack
 from throughtime.recurrent import Recurrent
 
 _MAKERS: dict[str, Callable[..., Recurrent]] = {
@@ -58,17 +56,6 @@ _MAKERS: dict[str, Callable[..., Recurrent]] = {
 }
 
 
-class LayerSpec(NamedTuple):
-    """What `gru:64x2` says: two layers "gru" with H = 64 each."""
-
-    name: str
-    hidden_size: int
-    depth: int
-
-    def __str__(self) -> str:
-        return f"{self.name}:{self.hidden_size}x{self.depth}"
-
-
 def names() -> tuple[str, ...]:
     """Return the names that `make` and `--layer` take."""
     return tuple(_MAKERS)
@@ -86,43 +73,20 @@ def make(name: str, input_size: int, hidden_size: int, **options: Any) -> Recurr
     Raises:
         OptionError: for an unknown name or option, with the nearest that exists.
     """
-    maker = maker_of(name)
-    signature = inspect.signature(maker).parameters.values()
-    taken = [option.name for option in signature if option.kind is option.KEYWORD_ONLY]
+    taken = options_of(name)
     unknown = [option for option in options if option not in taken]
     if unknown:
         raise OptionError(
             f"expected options of {name} among {', '.join(taken)}, got {', '.join(unknown)}"
-            f"{_did_you_mean(unknown[0], taken) or '; leave it out or take another layer'}"
+            f"{did_you_mean(unknown[0], taken) or '; leave it out or take another layer'}"
         )
-    return maker(input_size, hidden_size, **options)
+    return maker_of(name)(input_size, hidden_size, **options)
 
 
-def parse(text: str) -> LayerSpec:
-    """Read `name:size` or `name:sizexdepth`, such as `gru:64x2`.
-
-    Raises:
-        OptionError: when the text has another form, or names no layer.
-    """
-    match = re.fullmatch(r"([a-z_0-9]+):([1-9][0-9]{0,5})(?:x([1-9][0-9]?))?", text)
-    if match is None:
-        raise OptionError(f"expected a layer such as gru:64 or lstm:256x2, got {text!r}")
-    maker_of(match[1])
-    return LayerSpec(match[1], int(match[2]), int(match[3] or 1))
-
-
-def build(spec: LayerSpec, input_size: int, *, dropout: float = 0.0, **options: Any) -> Recurrent:
-    """Build what a spec says: a layer, or a `Stack` of several.
-
-    Args:
-        spec: name, H and depth.
-        input_size: F.
-        dropout: between layers; has no place with a depth of 1 and is then left out.
-        options: given to each layer.
-    """
-    sizes = [input_size] + [spec.hidden_size] * (spec.depth - 1)
-    layers = [make(spec.name, size, spec.hidden_size, **options) for size in sizes]
-    return layers[0] if spec.depth == 1 else Stack(layers, dropout=dropout)
+def options_of(name: str) -> tuple[str, ...]:
+    """Return the keyword arguments that a layer takes."""
+    signature = inspect.signature(maker_of(name)).parameters.values()
+    return tuple(option.name for option in signature if option.kind is option.KEYWORD_ONLY)
 
 
 def maker_of(name: str) -> Callable[..., Recurrent]:
@@ -132,11 +96,12 @@ def maker_of(name: str) -> Callable[..., Recurrent]:
         OptionError: for an unknown name, with the nearest that exists.
     """
     if name not in _MAKERS:
-        hint = _did_you_mean(name, names())
+        hint = did_you_mean(name, names())
         raise OptionError(f"expected a layer among {', '.join(names())}, got {name!r}{hint}")
     return _MAKERS[name]
 
 
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return the question that ends an error about an unknown name, where there is a near one."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -21,7 +21,8 @@ from throughtime.data.sequences import Duplicates
 from throughtime.data.splits import parse_split
 from throughtime.data.windows import Buckets, Example, Lanes
 from throughtime.errors import DataError, OptionError
-from throughtime.layers.registry import LayerSpec
+from throughtime.layers.sizes import nearest_possible
+from throughtime.model import ModelConfig
 from throughtime.tasks import NAMES, ForecastTask, LanguageTask
 from throughtime.tasks.task import Task
 from throughtime.training.config import TrainingConfig
@@ -196,19 +197,29 @@ def device(asked: str) -> torch.device:
     return torch.device(asked)
 
 
-def layer(asked: str, dropout: float) -> LayerSpec:
-    """Return the layer asked for.
+def check_layers(config: ModelConfig) -> None:
+    """Refuse layers that can't be built, before anything is worked out for them.
 
     Raises:
-        OptionError: when there is none, or no place in it for dropout.
+        OptionError: when they can't have their sizes or options, or there is no place in them for
+            dropout.
     """
-    spec = layers.parse(asked)
-    if dropout and spec.depth == 1:
+    spec, options = layers.parse(config.layer), config.layer_options()
+    if config.dropout and len(spec.layers) == 1:
         raise OptionError(
             f"expected two layers or more with dropout, which goes between them, got {spec} and "
-            f"dropout {dropout}; take {spec.name}:{spec.hidden_size}x2 or leave dropout out"
+            f"dropout {config.dropout}; take {layers.StackSpec(spec.layers * 2)} or leave dropout "
+            "out"
         )
-    return spec
+    with torch.device("meta"):
+        try:
+            layers.build(spec, 1, **options)
+        except OptionError as error:
+            near = nearest_possible(spec, **options)
+            if near == spec:
+                raise
+            layers.build(near, 1, **options)
+            raise OptionError(f"{error}; or take {near}") from None
 
 
 def lanes(examples: Sequence[Example], asked: int | None, most: int, steps: int, task: Task) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from pydantic import ValidationError
 
+from throughtime import layers
 from throughtime.data.tables import read_table
 from throughtime.data.text import Mode, read_text
 from throughtime.data.windows import Buckets, Lanes
@@ -45,8 +46,10 @@ def fit(
     mode: Mode | None = None,
     reading: Mapping[str, Any] | None = None,
     embedding: int | None = None,
+    embedding_dropout: float | None = None,
     dropout: float = 0.0,
     memory: int | None = None,
+    learned_initial_state: bool = False,
     lanes: int | None = None,
     window: int | None = None,
     bptt: Literal["truncated", "full"] | None = None,
@@ -62,7 +65,8 @@ def fit(
     Args:
         data: a CSV, Parquet or text file, a polars or pandas frame, or `demo:NAME`.
         task: "forecast" or "language"; by the kind of data when None.
-        layer: name, size and depth, such as "gru:64x2"; the task's own choice when None.
+        layer: the layers, such as "gru:64x2", "gru:256,128,64", "gru:64x2+attention:64" or
+            "rg_lru:192x4:conv:block"; the task's own choice when None.
         out: the run directory; a new one below `runs/` when None.
         budget: how long to train: "60s", "500steps", "3epochs"; a number without a unit is refused.
         seed: of everything random.
@@ -73,8 +77,10 @@ def fit(
         mode: "characters" (when None) or "bytes", for text.
         reading: options of `throughtime.data.read_table`, for tables.
         embedding: size of a symbol's vector, for text; 128 when None.
+        embedding_dropout: share of the symbols dropped, for text; 0 when None.
         dropout: share dropped between layers.
         memory: steps that the gates should remember from the start (chrono initialisation).
+        learned_initial_state: whether the state that a sequence starts from is learned.
         lanes: B; as many as the data fills, up to the task's choice, when None.
         window: T of a window; the task's choice when None.
         bptt: "truncated" (when None) or "full"; independent sequences are always read whole.
@@ -106,11 +112,12 @@ def fit(
     torch_device = choices.device(device)
     directory = choices.new_directory(out, data, name)
     for_tables = choices.said(horizon=horizon, head=head)
-    for_text, sizes = choices.said(mode=mode), choices.said(embedding=embedding)
+    for_text = choices.said(mode=mode)
+    for_symbols = choices.said(embedding=embedding, embedding_dropout=embedding_dropout)
     fitted: Task
     try:
         if name == ForecastTask.name:
-            choices.refuse({**for_text, **sizes}, name)
+            choices.refuse({**for_text, **for_symbols}, name)
             share = {"training_share": given["fractions"][0]} if given else {}
             read: Any = read_table(data, **choices.reading(reading), **share)
             fitted = ForecastTask.fit(read, ForecastOptions(**for_tables, **given))
@@ -141,8 +148,14 @@ def fit(
         )
         if whole and not fitted.independent:
             config = choices.whole_lanes(examples, config)
-        chosen = choices.layer(recipe.layer if layer is None else layer, dropout)
-        model_config = fitted.model_config(str(chosen), dropout=dropout, memory=memory, **sizes)
+        model_config = fitted.model_config(
+            str(layers.parse(recipe.layer if layer is None else layer)),
+            dropout=dropout,
+            memory=memory,
+            learned_initial_state=learned_initial_state,
+            **for_symbols,
+        )
+        choices.check_layers(model_config)
     except ValidationError as error:
         raise choices.option_error(error) from None
     for line in read.findings.lines:
