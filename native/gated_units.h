@@ -143,13 +143,12 @@ struct RgLru {
           keep(e.s + e.s * e.p),
           a(eigenvalue(s, keep)),
           // 1 - a^2 = (1 - a) (1 + a), where 1 - a is not a difference of two numbers near one.
-          share(square_root(scale * ((1.0f - e.s) - e.s * e.p) * (1.0f + a) +
-                            scale * scale * s.epsilon)),
+          share(square_root(((1.0f - e.s) - e.s * e.p) * (1.0f + keep) + s.epsilon)),
           b(share * (enter * u)) {}
 
     TT_INLINE void derive(Vec da, Vec db, Vec* dsums, Vec* dconstants) const {
         const Vec entered = db * share;
-        const Vec d = (da - db * enter * u * a / share) * (keep * scale);
+        const Vec d = (da * scale - db * enter * u * keep / share) * keep;
         dconstants[0] += d * forget;
         dsums[0] = d * rate * forget * (1.0f - forget);
         dsums[1] = entered * u * enter * (1.0f - enter);

@@ -343,8 +343,8 @@ MUTATIONS = (
     Mutation(
         "gated: rg_lru's input share does not depend on what is kept",
         "gated_units.h",
-        "(da - db * enter * u * a / share)",
-        "da",
+        "(da * scale - db * enter * u * keep / share)",
+        "(da * scale)",
     ),
     Mutation(
         "gated: hgrn's norm has no derivative",

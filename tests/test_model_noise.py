@@ -10,7 +10,7 @@ from throughtime.model import ModelConfig, NoisyState, SequenceModel
 
 
 def make(layer="gru:8", **options):
-    usual = {"embedding_dropout": 0.5, "embedding_span": 4}
+    usual = {"embedding_dropout": 0.5, "mask_span": 4}
     return SequenceModel(
         ModelConfig(symbols=7, embedding=5, layer=layer, outputs=4, **usual | options)
     )
@@ -70,7 +70,7 @@ def test_only_training_drops_and_both_count():
 
 def test_a_symbol_is_there_or_not_for_a_span_of_steps():
     """The head reads what the layer reads: a layer that only passes on shows the masks."""
-    model = make(embedding_span=6)
+    model = make(mask_span=6)
     model.layers.run = lambda x, state, lengths, resets: (x, state)
     model.head = torch.nn.Identity()
     inputs = torch.randint(7, (4, 18))
@@ -88,7 +88,7 @@ def test_a_symbol_is_there_or_not_for_a_span_of_steps():
 
 
 def test_without_it_states_and_configurations_are_what_they_were():
-    model = make(embedding_dropout=0.0, embedding_span=128)
+    model = make(embedding_dropout=0.0, mask_span=128)
     assert [leaf.name for leaf in states.spec(model.initial_state(1))] == ["h"]
     assert set(model.config.model_dump()) == {
         *("features", "symbols", "embedding", "layer", "dropout", "memory", "outputs")

@@ -2,9 +2,12 @@
 
 import argparse
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,7 +16,7 @@ import torch
 from benchmarks.battery import claims, show
 from benchmarks.battery.cells import Cell, Record, Store, variants
 from benchmarks.battery.tasks import TASKS
-from benchmarks.battery.train import Budget, budget_of, run
+from benchmarks.battery.train import Budget, Result, budget_of, run
 from throughtime import __version__, layers
 from throughtime.bench.machine import describe
 from throughtime.errors import OptionError, ThroughtimeError
@@ -57,8 +60,18 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--task", action="append", default=[], help="only this one; repeatable")
     parser.add_argument("--layer", action="append", default=[], help="only this one; repeatable")
     parser.add_argument("--seed", type=int, help="instead of 0, or of all three for claims")
+    cores = os.cpu_count() or 1
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        help=f"cells run side by side, each on one thread; {cores} here, and 1 for quick",
+    )
     parser.add_argument("--json", action="store_true", help="print results as JSON")
     asked = parser.parse_args(arguments)
+    if asked.jobs is None:
+        asked.jobs = 1 if asked.command == "quick" else cores
+    if asked.jobs < 1:
+        raise OptionError(f"expected --jobs of 1 or more, got {asked.jobs}")
     show.check_names("command", [asked.command], list(COMMANDS))
     show.check_names("task", asked.task, list(TASKS))
     named = {claim.layer for claim in claims.CLAIMS} if asked.command == "claims" else set()
@@ -80,7 +93,7 @@ def _run(asked: argparse.Namespace) -> int:
     budgets = {name: QUICK if asked.command == "quick" else budget_of(name) for name in TASKS}
     stopped = False
     try:
-        _fill(cells, store, budgets, quick=asked.command == "quick")
+        _fill(cells, store, budgets, jobs=asked.jobs, quick=asked.command == "quick")
     except KeyboardInterrupt:
         stopped = True
         show.say("stopped; what is finished is kept" + (f" in {out}" if out else ""))
@@ -125,9 +138,9 @@ def _matrix(asked: argparse.Namespace) -> list[Cell]:
 
 
 def _fill(
-    cells: Sequence[Cell], store: Store, budgets: Mapping[str, Budget], *, quick: bool
+    cells: Sequence[Cell], store: Store, budgets: Mapping[str, Budget], *, jobs: int, quick: bool
 ) -> None:
-    """Run the cells that are not in the store."""
+    """Run the cells that are not in the store, so many side by side."""
     reasons = {name: TASKS[name].missing() for name in {cell.task: None for cell in cells}}
     for name, reason in reasons.items():
         if reason:
@@ -137,14 +150,33 @@ def _fill(
     if len(to_run) < len(possible):
         show.say(f"{len(possible) - len(to_run)} of {len(possible)} were finished before")
     progress = show.Progress(len(to_run))
-    for cell in to_run:
-        progress.next(cell)
-        task, budget = TASKS[cell.task], budgets[cell.task]
-        if quick:
-            task = task.shorter(QUICK_TESTED)
-        result = run(task, cell.layer, cell.options, seed=cell.seed, budget=budget)
-        versions = {"throughtime": __version__, "torch": str(torch.__version__)}
-        store.add(cell, budget, {**result.to_json(), **versions})
+    versions = {"throughtime": __version__, "torch": str(torch.__version__)}
+    work = [(cell, budgets[cell.task], quick) for cell in to_run]
+    if jobs == 1 or len(work) < 2:
+        for each in work:
+            progress.begin(each[0])
+            cell, result = _run_cell(each)
+            store.add(cell, budgets[cell.task], {**result.to_json(), **versions})
+            progress.end(cell, result)
+        return
+    # Fresh processes: a thread pool does not survive a fork. Ctrl-C is for this one alone.
+    with get_context("spawn").Pool(min(jobs, len(work)), _begin_worker) as pool:
+        for cell, result in pool.imap_unordered(_run_cell, work):
+            store.add(cell, budgets[cell.task], {**result.to_json(), **versions})
+            progress.end(cell, result)
+
+
+def _begin_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def _run_cell(work: tuple[Cell, Budget, bool]) -> tuple[Cell, Result]:
+    cell, budget, quick = work
+    task = TASKS[cell.task]
+    if quick:
+        task = task.shorter(QUICK_TESTED)
+    return cell, run(task, cell.layer, cell.options, seed=cell.seed, budget=budget)
 
 
 def _print(

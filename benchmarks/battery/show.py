@@ -11,11 +11,12 @@ from rich.table import Table
 
 from benchmarks.battery.cells import Cell, Record
 from benchmarks.battery.claims import Verdict
+from benchmarks.battery.train import Result
 from throughtime.errors import OptionError
 
 
 class Progress:
-    """Lines on standard error: the cell that is next, and about how long all the rest takes.
+    """Lines on standard error: the cells that begin and end, and about how long the rest takes.
 
     Args:
         planned: how many cells there are to run.
@@ -25,14 +26,22 @@ class Progress:
         self.planned, self.done = planned, 0
         self.began = time.perf_counter()
 
-    def next(self, cell: Cell) -> None:
+    def begin(self, cell: Cell) -> None:
         """Say that a cell begins."""
-        left = ""
-        if self.done:
-            each = (time.perf_counter() - self.began) / self.done
-            left = f", about {_time(each * (self.planned - self.done))} left"
+        say(f"{self.done + 1}/{self.planned} {_named(cell)} begins")
+
+    def end(self, cell: Cell, result: Result) -> None:
+        """Say what a cell came to."""
         self.done += 1
-        say(f"{self.done}/{self.planned} {cell.task}: {cell.title}, seed {cell.seed}{left}")
+        each = (time.perf_counter() - self.began) / self.done
+        left = self.planned - self.done
+        rest = f", about {_time(each * left)} left" if left else ""
+        came = f"accuracy {result.accuracy:.3f} after {result.updates} updates"
+        say(f"{self.done}/{self.planned} {_named(cell)}: {came} in {_time(result.seconds)}{rest}")
+
+
+def _named(cell: Cell) -> str:
+    return f"{cell.task}: {cell.title}, seed {cell.seed}"
 
 
 def say(line: str) -> None:

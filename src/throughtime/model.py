@@ -20,7 +20,10 @@ from throughtime.state import State
 _OF_LAYERS = ("memory", "learned_initial_state")
 """Fields of `ModelConfig` that are options of the layers, each given to those that take it."""
 
-_WRITTEN_WHEN_SAID = ("embedding_dropout", "embedding_span", "learned_initial_state")
+_OF_NOISE = ("recurrent_dropout", "zoneout", "weight_drop")
+"""Fields of `ModelConfig` that are options of `layers.Regularised`."""
+
+_WRITTEN_WHEN_SAID = ("embedding_dropout", "mask_span", "learned_initial_state", *_OF_NOISE)
 """Fields that a configuration without them does not mention, so that its file is as it was."""
 
 
@@ -32,9 +35,12 @@ class ModelConfig(BaseModel):
         symbols: V, the size of the vocabulary, where the inputs are symbols.
         embedding: size of a symbol's vector.
         embedding_dropout: share of the symbols dropped in training, each wherever it stands.
-        embedding_span: steps after which others are dropped.
         layer: the recurrent stack as `layers.parse` reads it, such as `gru:64x2`.
         dropout: share dropped between layers in training.
+        recurrent_dropout: share of h that the gates of classic layers do not see in training.
+        zoneout: share of units of classic layers that stay as they are at a step in training.
+        weight_drop: share of recurrent weights of classic layers dropped in training.
+        mask_span: steps after which other symbols, units and weights are dropped.
         memory: steps that the gates should remember from the start; None for the usual biases.
         learned_initial_state: whether the state that a sequence starts from is learned.
         outputs: O, numbers put out at each step.
@@ -46,9 +52,12 @@ class ModelConfig(BaseModel):
     symbols: int | None = Field(default=None, ge=1, le=10_000_000)
     embedding: int = Field(default=128, ge=1, le=100_000)
     embedding_dropout: float = Field(default=0.0, ge=0, lt=1)
-    embedding_span: int = Field(default=128, ge=1)
     layer: str
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    recurrent_dropout: float = Field(default=0.0, ge=0, lt=1)
+    zoneout: float = Field(default=0.0, ge=0, lt=1)
+    weight_drop: float = Field(default=0.0, ge=0, lt=1)
+    mask_span: int = Field(default=128, ge=1)
     memory: int | None = Field(default=None, ge=3)
     learned_initial_state: bool = False
     outputs: int = Field(ge=1, le=10_000_000)
@@ -75,6 +84,11 @@ class ModelConfig(BaseModel):
         """Return the options of the layers that were asked for."""
         return {name: value for name in _OF_LAYERS if (value := getattr(self, name))}
 
+    def noise_options(self) -> dict[str, Any]:
+        """Return the options of the noise within layers; nothing where there is none."""
+        found = {name: value for name in _OF_NOISE if (value := getattr(self, name))}
+        return found | {"span": self.mask_span} if found else {}
+
 
 @states.register
 class NoisyState(NamedTuple):
@@ -90,7 +104,7 @@ class SequenceModel(nn.Module):
     The state is that of the stack; with dropout of symbols, a `NoisyState`. Whole symbols are
     dropped, as by Gal and Ghahramani 2016 (https://arxiv.org/abs/1512.05287) and Merity, Keskar
     and Socher 2017 (https://arxiv.org/abs/1708.02182), who keep a mask for a sequence and for a
-    window. Here a stream has no end, and may be cut anywhere: a mask lasts `embedding_span` steps
+    window. Here a stream has no end, and may be cut anywhere: a mask lasts `mask_span` steps
     of a lane's sequence, by default as long as the window that a language model is trained on.
 
     Args:
@@ -109,7 +123,11 @@ class SequenceModel(nn.Module):
         size = config.features or config.embedding
         self.embedding = None if config.symbols is None else nn.Embedding(config.symbols, size)
         self.layers = layers.build(
-            layers.parse(config.layer), size, dropout=config.dropout, **config.layer_options()
+            layers.parse(config.layer),
+            size,
+            dropout=config.dropout,
+            noise=config.noise_options(),
+            **config.layer_options(),
         )
         self.head = nn.Linear(self.layers.output_size, config.outputs)
 
@@ -181,7 +199,7 @@ class SequenceModel(nn.Module):
     def _drop(self, x: Tensor, symbols: Tensor, noise: noises.Noise) -> Tensor:
         if not self.training:
             return x
-        rate, span = self.config.embedding_dropout, self.config.embedding_span
+        rate, span = self.config.embedding_dropout, self.config.mask_span
         return noises.drop_symbols(x, symbols, noise, rate, span)
 
     def _parts(self, state: State, x: Tensor) -> tuple[State, noises.Noise]:

@@ -86,7 +86,7 @@ def test_what_was_finished_is_kept_and_not_run_again(counted, tmp_path, capsys):
     ran, stop = counted
     stop[0] = 2
     words = ["all", "--task", "parity", "--task", "copy", "--layer", "gru"]
-    words += ["--layer", "rnn", "--out", str(tmp_path / "cells.jsonl"), "--json"]
+    words += ["--layer", "rnn", "--out", str(tmp_path / "cells.jsonl"), "--json", "--jobs", "1"]
     assert command.main(words) == command.INTERRUPTED
     first = json.loads(capsys.readouterr().out)["cells"]
     assert len(first) == len(ran) == 2
@@ -105,6 +105,18 @@ def test_what_was_finished_is_kept_and_not_run_again(counted, tmp_path, capsys):
     assert len(ran) == len(cells)
 
 
+def test_cells_side_by_side_come_to_the_same(capsys):
+    words = ["quick", "--task", "copy", "--json", "--jobs"]
+    found = []
+    for jobs in ("1", "2"):
+        assert command.main([*words, jobs]) == 0
+        cells = json.loads(capsys.readouterr().out)["cells"]
+        found.append([{**cell, "seconds": 0} for cell in cells])
+    assert found[0] == found[1]
+    assert command.main([*words, "0"]) == 2
+    assert "expected --jobs of 1 or more, got 0" in capsys.readouterr().err
+
+
 def test_another_seed_option_or_budget_is_another_cell(tmp_path):
     path = tmp_path / "cells.jsonl"
     Store(path).add(Cell("parity", "gru", {"memory": 3}, 1), TINY, {"accuracy": 1.0})
@@ -117,10 +129,11 @@ def test_another_seed_option_or_budget_is_another_cell(tmp_path):
 
 
 def test_claims_are_shown_by_all_seeds_or_not_at_all(counted, tmp_path, capsys):
-    words = ["claims", "--task", "recall", "--layer", "gru", "--out", str(tmp_path / "claims")]
+    one = ["--out", str(tmp_path / "claims"), "--jobs", "1"]
+    words = ["claims", "--task", "recall", "--layer", "gru", *one]
     assert command.main(words) == 0
     assert "shown     gru fails recall: 3 of 3 seeds" in capsys.readouterr().out
-    words = ["claims", "--task", "parity", "--layer", "rnn", "--out", str(tmp_path / "claims")]
+    words = ["claims", "--task", "parity", "--layer", "rnn", *one]
     assert command.main([*words, "--seed", "0"]) == 1
     assert "NOT SHOWN rnn solves parity: 0 of 3 seeds" in capsys.readouterr().out
 

@@ -104,8 +104,8 @@ def rg_lru(p, h, x, groups, negative=False):
         sigmoid((blocks @ weights).ravel() + bias)
         for weights, bias in zip(p["gate_weights"], p["gate_biases"], strict=True)
     )
-    a = sign(sigmoid(p["rate"]) ** (8 * r), negative)
-    h = a * h + np.sqrt(1 - a**2) * (i * u)
+    a = sigmoid(p["rate"]) ** (8 * r)
+    h = sign(a, negative) * h + np.sqrt(1 - a**2) * (i * u)
     return h, h
 
 

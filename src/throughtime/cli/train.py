@@ -170,6 +170,29 @@ def train(
     dropout: Annotated[
         float, typer.Option(help="Share dropped between layers.", rich_help_panel=_MODEL)
     ] = 0.0,
+    recurrent_dropout: Annotated[
+        float,
+        typer.Option(
+            help="Share of h that the gates of an RNN, LSTM or GRU do not see, for 128 steps at a "
+            "time.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = 0.0,
+    zoneout: Annotated[
+        float,
+        typer.Option(
+            help="Share of units of an RNN, LSTM or GRU that stay as they are at a step.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = 0.0,
+    weight_drop: Annotated[
+        float,
+        typer.Option(
+            help="Share of recurrent weights of an RNN, LSTM or GRU dropped, for 128 steps at a "
+            "time.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = 0.0,
     memory: Annotated[
         int | None,
         typer.Option(
@@ -266,6 +289,9 @@ def train(
                 embedding_dropout=embedding_dropout,
                 reading=_reading(given),
                 dropout=dropout,
+                recurrent_dropout=recurrent_dropout,
+                zoneout=zoneout,
+                weight_drop=weight_drop,
                 memory=memory,
                 learned_initial_state=learned_initial_state,
                 lanes=lanes,

@@ -27,10 +27,11 @@ class RGLRU(LinearRecurrent):
         input_size: F.
         hidden_size: H = D.
         groups: blocks that the gates' matrices are divided into; each reads its own units.
-        least_keep: units start at a between this and `most_keep` for r = 1. 0.9 by default, and
-            0.01 with `negative_eigenvalues`, which take an a below a half.
+        least_keep: units start by keeping a share between this and `most_keep` of h, for r = 1.
         most_keep: see `least_keep`.
-        negative_eigenvalues: let h be kept with factors $2 a - 1$ in [-1, 1] rather than [0, 1].
+        negative_eigenvalues: let h be kept with factors $2 a - 1$ in [-1, 1] rather than [0, 1],
+            below zero at the start in half of the units. What enters is as it was: a unit that
+            turns around what it has can still take something in.
 
     Raises:
         OptionError: when groups do not divide H, or the bounds are not 0 < least < most < 1.
@@ -47,7 +48,7 @@ class RGLRU(LinearRecurrent):
         hidden_size: int,
         *,
         groups: int = 1,
-        least_keep: float | None = None,
+        least_keep: float = 0.9,
         most_keep: float = 0.999,
         negative_eigenvalues: bool = False,
     ) -> None:
@@ -56,8 +57,6 @@ class RGLRU(LinearRecurrent):
             raise OptionError(
                 f"expected groups that divide hidden_size = {hidden_size}, got {groups}"
             )
-        if least_keep is None:
-            least_keep = 0.01 if negative_eigenvalues else 0.9
         if not 0 < least_keep < most_keep < 1:
             raise OptionError(
                 f"expected 0 < least_keep < most_keep < 1, got {least_keep} and {most_keep}"
@@ -69,8 +68,12 @@ class RGLRU(LinearRecurrent):
         size = hidden_size // groups
         self.gate_weights = nn.Parameter(torch.randn(2, groups, size, size) / size**0.5)
         self.gate_biases = nn.Parameter(torch.zeros(2, hidden_size))
-        # The a that a unit starts with, spread so that a^2 is uniform, and Lambda from a^(1/c).
+        # What a unit keeps at the start, spread so that its square is uniform; a, and Lambda from
+        # a^(1/c).
         keep = torch.empty(hidden_size).uniform_(least_keep**2, most_keep**2).sqrt()
+        if negative_eigenvalues:
+            keep[::2].neg_()
+            keep = (1 + keep) / 2
         self.rate = nn.Parameter(torch.logit(keep ** (1 / _SHARPNESS)))
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,13 +81,10 @@ class RGLRU(LinearRecurrent):
         u = self.enter(x)
         forget, enter = (gates.sigmoid(self._gate(u, place)) for place in range(2))
         log_a = _SHARPNESS * forget * functional.logsigmoid(gates.precise(self.rate))
-        if self.negative_eigenvalues:
-            # 1 - (2 a - 1)^2 = 4 a (1 - a), without the difference of two numbers near one.
-            a = torch.exp(log_a)
-            share = 2 * torch.sqrt(a * -torch.expm1(log_a) + _TINY)
-            return 2 * a - 1, share * (enter * u)
+        # 1 - a^2 without the difference of two numbers near one.
         share = torch.sqrt(-torch.expm1(2 * log_a) + _TINY)
-        return torch.exp(log_a), share * (enter * u)
+        a = gates.signed(torch.exp(log_a), negative=self.negative_eigenvalues)
+        return a, share * (enter * u)
 
     def compiled(self, x: Tensor) -> kernels.Gated:
         """Return what the kernel is given for x (B, T, F)."""

@@ -9,13 +9,16 @@ Groups and sizes go from the input up; the words of a group hold for each layer 
 """
 
 import re
+from collections.abc import Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from throughtime.errors import OptionError
 from throughtime.layers.block import Block
+from throughtime.layers.classic import Classic
 from throughtime.layers.convolution import CausalConvolution
 from throughtime.layers.registry import did_you_mean, make, maker_of, options_of
+from throughtime.layers.regularised import Regularised
 from throughtime.layers.stack import Stack
 from throughtime.recurrent import Recurrent
 
@@ -77,17 +80,26 @@ def parse(text: str) -> StackSpec:
     return StackSpec(layers)
 
 
-def build(spec: StackSpec, input_size: int, *, dropout: float = 0.0, **options: Any) -> Recurrent:
+def build(
+    spec: StackSpec,
+    input_size: int,
+    *,
+    dropout: float = 0.0,
+    noise: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Recurrent:
     """Build what a spec says: a layer, or a `Stack` of several.
 
     Args:
         spec: what `parse` returns.
         input_size: F.
         dropout: between layers; has no place with one layer and is then left out.
+        noise: options of `Regularised`, which each classic layer is then put into.
         options: given to each layer that takes them.
 
     Raises:
-        OptionError: when an option is one of no layer, or a layer can't have its size.
+        OptionError: when an option is one of no layer, or a layer can't have its size, or there is
+            noise and no layer that it goes into.
 
     Example:
         >>> y, state = build(parse("rg_lru:8x2:conv:block"), 3)(torch.ones(2, 7, 3))
@@ -101,14 +113,25 @@ def build(spec: StackSpec, input_size: int, *, dropout: float = 0.0, **options: 
         # What no layer takes goes to each: the first refuses it, by its own options.
         own = {*options_of(layer.name), *(options.keys() - taken)}
         given = {option: value for option, value in options.items() if option in own}
-        layers.append(_build_layer(layer, size, given))
+        layers.append(_build_layer(layer, size, given, noise))
         size = layer.hidden_size
+    if noise and not any(
+        isinstance(each, Regularised) for stack in layers for each in stack.modules()
+    ):
+        raise OptionError(
+            f"expected an RNN, LSTM, GRU or a variant of one with {', '.join(noise)}, got "
+            f"{spec}; take dropout between layers instead"
+        )
     return layers[0] if len(layers) == 1 else Stack(layers, dropout=dropout)
 
 
-def _build_layer(spec: LayerSpec, input_size: int, options: dict[str, Any]) -> Recurrent:
+def _build_layer(
+    spec: LayerSpec, input_size: int, options: dict[str, Any], noise: Mapping[str, Any] | None
+) -> Recurrent:
     size = spec.hidden_size if "block" in spec.words else input_size
     layer = make(spec.name, size, spec.hidden_size, **options)
+    if noise and isinstance(layer, Classic):
+        layer = Regularised(layer, **noise)
     if "conv" in spec.words:
         layer = Stack([CausalConvolution(size, size, depthwise=True), layer])
     return Block(layer, input_size=input_size) if "block" in spec.words else layer

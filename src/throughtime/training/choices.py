@@ -213,7 +213,7 @@ def check_layers(config: ModelConfig) -> None:
         )
     with torch.device("meta"):
         try:
-            layers.build(spec, 1, **options)
+            layers.build(spec, 1, noise=config.noise_options(), **options)
         except OptionError as error:
             near = nearest_possible(spec, **options)
             if near == spec:

@@ -48,6 +48,9 @@ def fit(
     embedding: int | None = None,
     embedding_dropout: float | None = None,
     dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    zoneout: float = 0.0,
+    weight_drop: float = 0.0,
     memory: int | None = None,
     learned_initial_state: bool = False,
     lanes: int | None = None,
@@ -79,6 +82,9 @@ def fit(
         embedding: size of a symbol's vector, for text; 128 when None.
         embedding_dropout: share of the symbols dropped, for text; 0 when None.
         dropout: share dropped between layers.
+        recurrent_dropout: share of h that the gates of classic layers do not see.
+        zoneout: share of units of classic layers that stay as they are at a step.
+        weight_drop: share of recurrent weights of classic layers dropped.
         memory: steps that the gates should remember from the start (chrono initialisation).
         learned_initial_state: whether the state that a sequence starts from is learned.
         lanes: B; as many as the data fills, up to the task's choice, when None.
@@ -151,6 +157,9 @@ def fit(
         model_config = fitted.model_config(
             str(layers.parse(recipe.layer if layer is None else layer)),
             dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            zoneout=zoneout,
+            weight_drop=weight_drop,
             memory=memory,
             learned_initial_state=learned_initial_state,
             **for_symbols,
