@@ -5,7 +5,7 @@ from torch import Tensor
 
 from throughtime import state as states
 from throughtime.kernels import linear, native, variants
-from throughtime.kernels.fused import between_cuts, cuts
+from throughtime.kernels.fused import between_cuts, can_autocast, cuts
 from throughtime.kernels.recurrence import FusedRecurrence, Recurrence, VariantRecurrence
 from throughtime.kernels.reference import fold
 from throughtime.kernels.stepper import NativeStepper, Stepper
@@ -72,7 +72,8 @@ def explain(layer: Recurrence) -> str:
         against = native.reason_against(layer)
     if against is None:
         return f"native: kernels for {native.describe()}"
-    if isinstance(layer, FusedRecurrence):
+    place: str = layer.weight_hh.device.type if hasattr(layer, "weight_hh") else "cpu"
+    if isinstance(layer, FusedRecurrence) and can_autocast(layer, place):
         return f"torch: fused kernel, cut where a lane ends or restarts; {against}"
     return f"reference: {against}"
 
@@ -97,6 +98,8 @@ def _reason_against_fused(
         return f"torch has no fused kernel for {type(layer).__name__}"
     if wanted == "reference":
         return "asked for"
+    if not can_autocast(layer, x.device.type):
+        return "torch has no LSTM in these numbers for this processor"
     if wanted == "torch" or (lengths is None and resets is None):
         return None
     # Below two steps a cut, the gathers cost more than the fused kernel saves.

@@ -24,6 +24,30 @@ def cuts(lengths: Tensor | None, resets: Tensor | None, steps: int) -> list[int]
     return sorted(found)
 
 
+def can_autocast(layer: FusedRecurrence, device: str) -> bool:
+    """Return whether torch has its kernel of a layer in the numbers of the present autocast.
+
+    On a processor, oneDNN computes its LSTM, and refuses numbers that the processor has not.
+    """
+    if layer.cell != "lstm" or device != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return True
+    if torch.get_autocast_dtype("cpu") == torch.bfloat16:
+        return _has_bfloat16()
+    return _has_float16()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _has_bfloat16() -> bool:
+    has: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return has
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _has_float16() -> bool:
+    has: bool = torch.ops.mkldnn._is_mkldnn_fp16_supported()
+    return has
+
+
 def between_cuts(
     layer: FusedRecurrence, x: Tensor, state: State, lengths: Tensor | None, resets: Tensor | None
 ) -> tuple[Tensor, State]:
