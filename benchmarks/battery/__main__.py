@@ -3,11 +3,9 @@
 import argparse
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,7 +14,8 @@ import torch
 from benchmarks.battery import claims, show
 from benchmarks.battery.cells import Cell, Record, Store, variants
 from benchmarks.battery.tasks import TASKS
-from benchmarks.battery.train import Budget, Result, budget_of, run
+from benchmarks.battery.train import Budget, budget_of
+from benchmarks.battery.workers import Work, run_all
 from throughtime import __version__, layers
 from throughtime.bench.machine import describe
 from throughtime.errors import OptionError, ThroughtimeError
@@ -151,32 +150,11 @@ def _fill(
         show.say(f"{len(possible) - len(to_run)} of {len(possible)} were finished before")
     progress = show.Progress(len(to_run))
     versions = {"throughtime": __version__, "torch": str(torch.__version__)}
-    work = [(cell, budgets[cell.task], quick) for cell in to_run]
-    if jobs == 1 or len(work) < 2:
-        for each in work:
-            progress.begin(each[0])
-            cell, result = _run_cell(each)
-            store.add(cell, budgets[cell.task], {**result.to_json(), **versions})
-            progress.end(cell, result)
-        return
-    # Fresh processes: a thread pool does not survive a fork. Ctrl-C is for this one alone.
-    with get_context("spawn").Pool(min(jobs, len(work)), _begin_worker) as pool:
-        for cell, result in pool.imap_unordered(_run_cell, work):
-            store.add(cell, budgets[cell.task], {**result.to_json(), **versions})
-            progress.end(cell, result)
-
-
-def _begin_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-
-
-def _run_cell(work: tuple[Cell, Budget, bool]) -> tuple[Cell, Result]:
-    cell, budget, quick = work
-    task = TASKS[cell.task]
-    if quick:
-        task = task.shorter(QUICK_TESTED)
-    return cell, run(task, cell.layer, cell.options, seed=cell.seed, budget=budget)
+    tested = QUICK_TESTED if quick else None
+    work = [Work(cell, budgets[cell.task], tested) for cell in to_run]
+    for cell, result in run_all(work, jobs):
+        store.add(cell, budgets[cell.task], {**result.to_json(), **versions})
+        progress.end(cell, result)
 
 
 def _print(

@@ -16,7 +16,7 @@ from throughtime.errors import OptionError
 
 
 class Progress:
-    """Lines on standard error: the cells that begin and end, and about how long the rest takes.
+    """Lines on standard error: what each cell came to, and about how long the rest takes.
 
     Args:
         planned: how many cells there are to run.
@@ -25,10 +25,8 @@ class Progress:
     def __init__(self, planned: int) -> None:
         self.planned, self.done = planned, 0
         self.began = time.perf_counter()
-
-    def begin(self, cell: Cell) -> None:
-        """Say that a cell begins."""
-        say(f"{self.done + 1}/{self.planned} {_named(cell)} begins")
+        if planned:
+            say(f"0/{planned} begins")
 
     def end(self, cell: Cell, result: Result) -> None:
         """Say what a cell came to."""

@@ -2,16 +2,22 @@
 
 import json
 import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks.battery import __main__ as command
-from benchmarks.battery import claims, train
+from benchmarks.battery import claims, train, workers
 from benchmarks.battery.cells import Cell, Store, is_there, variants
 from benchmarks.battery.model import Model
 from benchmarks.battery.tasks import TASKS
 
+ROOT = Path(__file__).parents[2]
 TINY = train.Budget(updates=4, probe=1, every=1, lanes=2, tested=2)
 
 
@@ -78,7 +84,7 @@ def counted(monkeypatch):
         ran.append((task.name, layer))
         return train.Result(0.9, math.inf, False, 4, None, 1e-3, 10, 20, 0.1)
 
-    monkeypatch.setattr(command, "run", run)
+    monkeypatch.setattr(workers, "run", run)
     return ran, stop
 
 
@@ -105,15 +111,50 @@ def test_what_was_finished_is_kept_and_not_run_again(counted, tmp_path, capsys):
     assert len(ran) == len(cells)
 
 
-def test_cells_side_by_side_come_to_the_same(capsys):
-    words = ["quick", "--task", "copy", "--json", "--jobs"]
+def started(*words):
+    """The command as a program of its own, in which processes beside it have to find their way."""
+    command_line = [sys.executable, "-m", "benchmarks.battery", *words]
+    return subprocess.Popen(
+        command_line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_cells_side_by_side_come_to_the_same():
+    runs = [started("quick", "--task", "copy", "--json", "--jobs", jobs) for jobs in ("1", "2")]
     found = []
-    for jobs in ("1", "2"):
-        assert command.main([*words, jobs]) == 0
-        cells = json.loads(capsys.readouterr().out)["cells"]
-        found.append([{**cell, "seconds": 0} for cell in cells])
+    for run in runs:
+        out, err = run.communicate(timeout=120)
+        assert run.returncode == 0, err
+        found.append([{**cell, "seconds": 0} for cell in json.loads(out)["cells"]])
     assert found[0] == found[1]
-    assert command.main([*words, "0"]) == 2
+
+
+def test_ctrl_c_ends_all_and_keeps_what_is_finished(tmp_path):
+    out = tmp_path / "cells.jsonl"
+    run = started(
+        "all",
+        "--task",
+        "parity",
+        "--layer",
+        "rnn",
+        "--layer",
+        "gru",
+        "--jobs",
+        "2",
+        "--out",
+        str(out),
+    )
+    assert run.stderr.readline().startswith("0/")
+    time.sleep(5)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == command.INTERRUPTED
+    assert "stopped; what is finished is kept" in err
+    assert "Traceback" not in err
+
+
+def test_no_cells_at_a_time_are_refused(capsys):
+    assert command.main(["quick", "--jobs", "0"]) == 2
     assert "expected --jobs of 1 or more, got 0" in capsys.readouterr().err
 
 

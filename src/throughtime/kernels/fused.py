@@ -32,20 +32,18 @@ def can_autocast(layer: FusedRecurrence, device: str) -> bool:
     if layer.cell != "lstm" or device != "cpu" or not torch.is_autocast_enabled("cpu"):
         return True
     if torch.get_autocast_dtype("cpu") == torch.bfloat16:
-        return _has_bfloat16()
-    return _has_float16()
+        return bool(_has_bfloat16())
+    return bool(_has_float16())
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _has_bfloat16() -> bool:
-    has: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return has
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _has_float16() -> bool:
-    has: bool = torch.ops.mkldnn._is_mkldnn_fp16_supported()
-    return has
+    return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
 
 
 def between_cuts(

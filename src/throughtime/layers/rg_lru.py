@@ -29,9 +29,10 @@ class RGLRU(LinearRecurrent):
         groups: blocks that the gates' matrices are divided into; each reads its own units.
         least_keep: units start by keeping a share between this and `most_keep` of h, for r = 1.
         most_keep: see `least_keep`.
-        negative_eigenvalues: let h be kept with factors $2 a - 1$ in [-1, 1] rather than [0, 1],
-            below zero at the start in half of the units. What enters is as it was: a unit that
-            turns around what it has can still take something in.
+        negative_eigenvalues: let h be kept with factors $2 a - 1$ in [-1, 1] rather than [0, 1].
+            What enters is as it was, so that a unit that turns around what it has can still take
+            something in. Half of the units start at an a near zero, and so turn from holding, where
+            r is 0, to turning around, where it is 1.
 
     Raises:
         OptionError: when groups do not divide H, or the bounds are not 0 < least < most < 1.
@@ -72,8 +73,8 @@ class RGLRU(LinearRecurrent):
         # a^(1/c).
         keep = torch.empty(hidden_size).uniform_(least_keep**2, most_keep**2).sqrt()
         if negative_eigenvalues:
-            keep[::2].neg_()
             keep = (1 + keep) / 2
+            keep[::2] = 10 ** torch.empty_like(keep[::2]).uniform_(*_FLIPPING)
         self.rate = nn.Parameter(torch.logit(keep ** (1 / _SHARPNESS)))
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,6 +122,10 @@ class RGLRU(LinearRecurrent):
         products: Tensor = torch.einsum("...gi,gij->...gj", grouped, self.gate_weights[place])
         return products.flatten(-2) + self.gate_biases[place]
 
+
+_FLIPPING = (-6.0, -3.0)
+"""Powers of ten between which the a of units that turn around start: hundreds of turns keep most of
+what they have."""
 
 _TINY = 1e-12
 """Keeps the square root's derivative finite where a state is held exactly."""
