@@ -55,7 +55,10 @@ def run_tests(library: Path) -> subprocess.CompletedProcess[str]:
         UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1",
     )
     # Tracing is left out: it is slow, and starts compilers that the libraries get into.
-    files = test_files("test_native*.py", "test_step*.py", "test_linear*.py", "test_variant*.py")
+    files = test_files(
+        *("test_native*.py", "test_step*.py", "test_linear*.py", "test_gated*.py"),
+        "test_variant*.py",
+    )
     return subprocess.run(
         pytest_command("-s", "-k", "not compiled", *files),
         cwd=ROOT,
