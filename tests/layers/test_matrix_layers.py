@@ -350,7 +350,9 @@ def test_a_layer_says_how_it_runs():
         assert kind(3, 8).backend == "torch: matrix products over chunks of 32 steps"
         with tt.kernels.use("reference"):
             assert kind(3, 8).backend == "reference: asked for"
-    assert SLSTM(3, 8).backend.startswith("reference: ")
+    with tt.kernels.use("reference"):
+        assert SLSTM(3, 8).backend == "reference: asked for"
+    assert SLSTM(3, 8).double().backend.startswith("reference: native kernels compute in float32")
 
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=named(CASES))

@@ -126,11 +126,11 @@ def test_a_block_is_around_the_convolution_and_lifts_what_is_of_another_size():
 @pytest.mark.parametrize(
     "text",
     [
-        "gru:4:block",
         "rnn:4:conv",
-        "rg_lru:4x2:conv:block",
-        "gru:5,4+attention:4:conv:block",
-        "slstm:4,8:block+min_gru:4",
+        pytest.param("gru:4:block", marks=pytest.mark.slow),
+        pytest.param("rg_lru:4x2:conv:block", marks=pytest.mark.slow),
+        pytest.param("gru:5,4+attention:4:conv:block", marks=pytest.mark.slow),
+        pytest.param("slstm:4,8:block+min_gru:4", marks=pytest.mark.slow),
     ],
 )
 def test_the_laws_hold(text):
@@ -138,6 +138,7 @@ def test_the_laws_hold(text):
     tt.testing.check_recurrent(build(spec, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["gru:4x2:conv:block", "rg_lru:5,4:conv+gru:4"])
 def test_the_laws_hold_with_dropout_and_a_learned_beginning(text):
     layer = build(parse(text), 3, dropout=0.4, learned_initial_state=True)

@@ -54,6 +54,11 @@ def test_the_laws_hold(name, backend):
         tt.testing.check_recurrent(layer, tolerance=TOLERANCE.get(name))
 
 
+def test_the_laws_hold_under_all_noise_at_once():
+    tt.testing.check_recurrent(Regularised(drawn("gru"), **NOISES["all"]))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES)
 def test_the_laws_hold_under_noise(noise, backend):

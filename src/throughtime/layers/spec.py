@@ -102,6 +102,7 @@ def build(
             noise and no layer that it goes into.
 
     Example:
+        >>> import torch
         >>> y, state = build(parse("rg_lru:8x2:conv:block"), 3)(torch.ones(2, 7, 3))
         >>> y.shape
         torch.Size([2, 7, 8])
