@@ -201,6 +201,12 @@ def normalised(sums: Tensor, gain: Tensor, bias: Tensor | None, units: int) -> T
     return share if bias is None else share + bias
 
 
+RECURRENT_GAIN = 0.1
+"""What the gains of normalised states start at (Cooijmans et al. 2016,
+https://arxiv.org/abs/1603.09025). At 1 an LSTM is chaotic from the start: two runs that differ by
+rounding are far apart after some hundred steps."""
+
+
 def start_forget_gate(layer: Any, forget: slice, enter: slice | None) -> None:
     """Start the gates' biases of a layer with `forget_bias` and `memory`.
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime import kernels
-from throughtime.layers.classic import normalised
+from throughtime.layers.classic import RECURRENT_GAIN, normalised
 from throughtime.layers.gru import GRU
 
 
@@ -18,6 +18,7 @@ class LayerNormGRU(GRU):
 
     norm takes the mean away and divides by the deviation, over the units of each gate by itself
     (Ba, Kiros and Hinton 2016, https://arxiv.org/abs/1607.06450, who take r and z together).
+    $\gamma_h$ starts at 0.1.
     O(F H + H^2) a step; the state is H floats. Rows of the parameters are in the order r, z, n.
 
     Args:
@@ -46,7 +47,7 @@ class LayerNormGRU(GRU):
             input_size, hidden_size, memory=memory, learned_initial_state=learned_initial_state
         )
         self.gain_ih = nn.Parameter(torch.ones(3 * hidden_size))
-        self.gain_hh = nn.Parameter(torch.ones(3 * hidden_size))
+        self.gain_hh = nn.Parameter(torch.full((3 * hidden_size,), RECURRENT_GAIN))
 
     cell = None  # type: ignore[assignment]
     fused = None  # type: ignore[assignment]

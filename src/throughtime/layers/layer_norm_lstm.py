@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime import kernels
-from throughtime.layers.classic import normalised
+from throughtime.layers.classic import RECURRENT_GAIN, normalised
 from throughtime.layers.lstm import LSTM, LSTMState
 
 
@@ -19,8 +19,9 @@ class LayerNormLSTM(LSTM):
 
     norm takes the mean away and divides by the deviation (Ba, Kiros and Hinton 2016,
     https://arxiv.org/abs/1607.06450), here over the units of each gate by itself, so that a gate
-    with large sums does not quieten the others. O(F H + H^2) a step; the state is 2 H floats. Rows
-    of the parameters are in the order i, f, g, o.
+    with large sums does not quieten the others. $\gamma_h$ starts at 0.1, since an LSTM with 1 is
+    chaotic. O(F H + H^2) a step; the state is 2 H floats. Rows of the parameters are in the order
+    i, f, g, o.
 
     Args:
         input_size: F.
@@ -57,7 +58,7 @@ class LayerNormLSTM(LSTM):
             learned_initial_state=learned_initial_state,
         )
         self.gain_ih = nn.Parameter(torch.ones(4 * hidden_size))
-        self.gain_hh = nn.Parameter(torch.ones(4 * hidden_size))
+        self.gain_hh = nn.Parameter(torch.full((4 * hidden_size,), RECURRENT_GAIN))
         self.cell_gain = nn.Parameter(torch.ones(hidden_size))
         self.cell_bias = nn.Parameter(torch.zeros(hidden_size))
 
