@@ -16,11 +16,12 @@ def test_each_layer_exports_saves_loads_and_compiles():
         [sys.executable, str(program)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    expected = [
-        line
-        for name in STREAMABLE
-        for line in (f"exported {name} training", f"exported {name} evaluating", f"compiled {name}")
-    ]
+    expected = []
+    for name in STREAMABLE:
+        expected.append(f"exported {name} evaluating")
+        if name in MADE_OF_LAYERS:
+            expected.append(f"exported {name} training")
+        expected.append(f"compiled {name}")
     assert done.stdout.splitlines() == [
         *expected,
         "exported model training",

@@ -11,13 +11,16 @@ from throughtime.layers import GRU, LSTM, RGLRU, Bidirectional, Block, MinGRU, S
     [
         lambda: Block(LSTM(4, 4)),
         lambda: Block(GRU(4, 4), input_size=3),
-        lambda: Stack([MinGRU(3, 4), Block(RGLRU(4, 4)), Block(GRU(4, 4), expansion=0.5)]),
+        pytest.param(
+            lambda: Stack([MinGRU(3, 4), Block(RGLRU(4, 4)), Block(GRU(4, 4), expansion=0.5)]),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["lstm", "lifted", "stack"],
 )
 def test_the_laws_hold(made):
     torch.manual_seed(0)
-    tt.testing.check_recurrent(made())
+    tt.testing.check_recurrent(made(), batch_size=2, steps=5)
 
 
 def test_a_block_computes_its_equation():

@@ -25,7 +25,7 @@ def drawn(name, options, features=3, size=6):
 
 @pytest.mark.parametrize(("name", "options"), PLAIN, ids=NAMES)
 def test_the_laws_hold(name, options):
-    tt.testing.check_recurrent(drawn(name, options))
+    tt.testing.check_recurrent(drawn(name, options), batch_size=2, steps=5)
 
 
 @pytest.mark.slow

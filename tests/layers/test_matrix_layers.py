@@ -49,7 +49,7 @@ def drawn(name, options, features=3, size=6):
 @pytest.mark.parametrize(("name", "options"), CASES, ids=named(CASES))
 def test_the_laws_hold(name, options):
     torch.manual_seed(0)
-    tt.testing.check_recurrent(make(name, 3, 6, **options))
+    tt.testing.check_recurrent(make(name, 3, 6, **options), batch_size=2, steps=5)
 
 
 @pytest.mark.slow
