@@ -103,8 +103,8 @@ def learned(layer: nn.Module) -> nn.Module:
 
 
 TELLING = {"rnn", "lstm", "gru", "stack_full", "decay", "gated", "clock"}
-"""Layers whose check in the reference adds to that in faster kernels; the others', and those of more
-stacks, are slow."""
+"""Layers whose check in the reference adds to that in faster kernels; the others', and those of
+more stacks, are slow."""
 
 
 def on_every_backend():
