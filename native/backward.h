@@ -39,22 +39,6 @@ struct TransposedLayer {
     }
 };
 
-// The gradients of the inputs of `count` rows: outputs[i] is (F,).
-template <class Cell, class Stored>
-void to_inputs(const TransposedLayer<Cell, Stored>& packed, const Stored* const* rows,
-               float* const* outputs, int count, int64_t features) {
-    for_blocks<1>(count, packed.input_vectors, [&](int row, int vector, auto many, auto some) {
-        constexpr int R = decltype(many)::value, U = decltype(some)::value;
-        Vec sums[U][R][1] = {};
-        multiply<R, U, 1>(sums, rows + row, packed.input + vector * packed.panel, packed.panel,
-                          packed.terms);
-        for (int r = 0; r < R; ++r)
-            for (int u = 0; u < U; ++u)
-                store_some(outputs[row + r] + (vector + u) * kWidth, sums[u][r][0],
-                           width_of(features, vector + u));
-    });
-}
-
 // Where one lane's step backward reads and writes. The gradient that arrives at the state after step t
 // is what the product gives, and what went past it at step t + 1.
 template <class Stored>
@@ -99,11 +83,11 @@ TT_INLINE void retreat(const BackStep<Stored>& step, Vec product, int64_t at, in
     }
 }
 
-// What the products of `count` lanes' rows give for their states: visit(lane, vector, product,
-// totals), with the sums (slots, vectors * kWidth) of that vector's slots as totals.
-template <class Cell, class Stored, class Visit>
-void through_states(const TransposedLayer<Cell, Stored>& packed, const BackStep<Stored>* steps,
-                    const Stored* const* rows, int count, float* sums, const Visit& visit) {
+// One step of `count` lanes, of which rows[i] is what step t + 1 multiplies. The gradients of biases
+// are added to `sums`, (slots, vectors * kWidth).
+template <class Cell, class Stored>
+void go_back(const TransposedLayer<Cell, Stored>& packed, const BackStep<Stored>* steps,
+             const Stored* const* rows, int count, float* sums) {
     constexpr int S = Cell::kSlots;
     const int64_t stride = (int64_t)packed.hidden_vectors * kWidth;
     for_blocks<1>(count, packed.hidden_vectors, [&](int row, int vector, auto many, auto some) {
@@ -112,7 +96,7 @@ void through_states(const TransposedLayer<Cell, Stored>& packed, const BackStep<
         // What the cells read comes from far away; it is on its way while the product is computed.
         for (int r = 0; r < R; ++r) {
             const BackStep<Stored>& step = steps[row + r];
-            for (int u = 0; step.gates && u < U; ++u) {
+            for (int u = 0; u < U; ++u) {
                 const int64_t at = (int64_t)(vector + u) * kWidth;
                 for (int k = 0; k < S; ++k) __builtin_prefetch(step.gates + k * units + at, 1);
                 if (step.dy) __builtin_prefetch(step.dy + at);
@@ -126,7 +110,9 @@ void through_states(const TransposedLayer<Cell, Stored>& packed, const BackStep<
             float* const totals_of = sums + (int64_t)(vector + u) * kWidth;
             Vec totals[S];
             for (int k = 0; k < S; ++k) totals[k] = load(totals_of + k * stride);
-            for (int r = 0; r < R; ++r) visit(row + r, vector + u, products[u][r][0], totals);
+            for (int r = 0; r < R; ++r)
+                retreat<Cell>(steps[row + r], products[u][r][0], (int64_t)(vector + u) * kWidth,
+                              width_of(units, vector + u), units, totals);
             for (int k = 0; k < S; ++k) store(totals_of + k * stride, totals[k]);
         }
     });
@@ -191,30 +177,18 @@ void backward_shard(const tt_sequence& s, const tt_gradients& d, const Plan& pla
             steps[i] = step_of(i, t);
         }
     };
-    const auto through_cell = [&](int i, int vector, Vec product, Vec* totals) TT_ALWAYS {
-        retreat<Cell>(steps[(size_t)i], product, (int64_t)vector * kWidth, width_of(H, vector), H,
-                      totals);
-    };
-    const auto to_start = [&](int i, int vector, Vec product, Vec*) TT_ALWAYS {
-        const BackStep<Stored>& step = steps[(size_t)i];
-        const int64_t at = (int64_t)vector * kWidth;
-        const int width = width_of(H, vector);
-        Vec dc;
-        store_some(step.past + at, arriving<Cell>(step, product, at, width, dc), width);
-        if (Cell::kHasCell) store_some(step.past_c + at, dc, width);
-    };
-
     size_t later = 0;  // lanes that are there at step t + 1
     for (int64_t end = longest; end > 0; end = std::max<int64_t>(0, end - chunk)) {
         const int64_t begin = std::max<int64_t>(0, end - chunk);
         for (int64_t t = end - 1; t >= begin; --t) {
             prepare(later, t);
-            through_states(packed, steps.data(), rows.data(), (int)later, partial, through_cell);
+            go_back(packed, steps.data(), rows.data(), (int)later, partial);
             for (; later < many && plan.length[(size_t)lanes[later]] > t; ++later) {
                 steps[later] = step_of(later, t);
                 for (int vector = 0; vector < packed.hidden_vectors; ++vector) {
                     Vec totals[S] = {};
-                    through_cell((int)later, vector, Vec{}, totals);
+                    retreat<Cell>(steps[later], Vec{}, (int64_t)vector * kWidth,
+                                  width_of(H, vector), H, totals);
                     for (int k = 0; k < S; ++k) {
                         float* to = partial + k * padded_units + vector * kWidth;
                         store(to, load(to) + totals[k]);
@@ -232,7 +206,8 @@ void backward_shard(const tt_sequence& s, const tt_gradients& d, const Plan& pla
                     outputs[count] = d.dx + (lane * s.steps + t) * F;
                 }
             }
-            to_inputs(packed, rows.data(), outputs.data(), (int)count, F);
+            multiply_rows(rows.data(), outputs.data(), (int)count, (const Stored*)packed.input,
+                          packed.terms, F);
         }
         // A sum of sums loses less to rounding than one long sum.
         for (int64_t i = 0; i < S * padded_units; ++i) {
@@ -240,8 +215,23 @@ void backward_shard(const tt_sequence& s, const tt_gradients& d, const Plan& pla
             partial[i] = 0.0f;
         }
     }
+    // What arrives at the states that sequences started from.
+    Buffer<float> products((int64_t)later * H);
+    outputs.resize(std::max(outputs.size(), later));
+    for (size_t i = 0; i < later; ++i) outputs[i] = products + (int64_t)i * H;
     prepare(later, -1);
-    through_states(packed, steps.data(), rows.data(), (int)later, partial, to_start);
+    multiply_rows(rows.data(), outputs.data(), (int)later, (const Stored*)packed.hidden,
+                  packed.terms, H);
+    for (size_t i = 0; i < later; ++i)
+        for (int vector = 0; vector < packed.hidden_vectors; ++vector) {
+            const BackStep<Stored>& step = steps[i];
+            const int64_t at = (int64_t)vector * kWidth;
+            const int width = width_of(H, vector);
+            Vec dc;
+            const Vec product = load_some(outputs[i] + at, width);
+            store_some(step.past + at, arriving<Cell>(step, product, at, width, dc), width);
+            if (Cell::kHasCell) store_some(step.past_c + at, dc, width);
+        }
 }
 
 template <class Cell, class Stored>

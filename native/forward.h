@@ -21,7 +21,7 @@ template <class Cell, class Stored>
 struct PackedLayer {
     int64_t features, units;
     int vectors;
-    int64_t input_panel, hidden_panel;
+    int64_t hidden_panel;
     Buffer<Stored> input, hidden;
     Buffer<float> bias;          // what the input's sums start from
     Buffer<float> hidden_bias;   // what the last gate's sum over the state starts from, if split
@@ -30,9 +30,8 @@ struct PackedLayer {
         : features(layer.features),
           units(layer.units),
           vectors(vectors_of(layer.units)),
-          input_panel(panel_size<Stored>(layer.features, Cell::kGates)),
           hidden_panel(panel_size<Stored>(layer.units, Cell::kGates)),
-          input(input_panel * vectors),
+          input(panel_size<Stored>(layer.features, Cell::kGates) * vectors),
           hidden(hidden_panel * vectors),
           bias((int64_t)vectors * Cell::kGates * kWidth),
           hidden_bias((int64_t)vectors * kWidth) {
@@ -56,27 +55,12 @@ struct PackedLayer {
     }
 };
 
-// The input's sums of `count` rows: projected[i] is (vectors, gates, kWidth).
+// The input's sums of `count` rows: of each, (vectors, gates, kWidth).
 template <class Cell, class Stored>
 void project(const PackedLayer<Cell, Stored>& packed, const Stored* const* rows, int count,
              float* projected) {
-    constexpr int G = Cell::kGates;
-    const int64_t stride = (int64_t)packed.vectors * G * kWidth;
-    for_blocks<G>(count, packed.vectors, [&](int row, int vector, auto many, auto some) {
-        constexpr int R = decltype(many)::value, U = decltype(some)::value;
-        Vec sums[U][R][G];
-        for (int u = 0; u < U; ++u)
-            for (int r = 0; r < R; ++r)
-                for (int g = 0; g < G; ++g)
-                    sums[u][r][g] = load(packed.bias + ((vector + u) * G + g) * kWidth);
-        multiply<R, U, G>(sums, rows + row, packed.input + vector * packed.input_panel,
-                          packed.input_panel, packed.features);
-        for (int r = 0; r < R; ++r)
-            for (int u = 0; u < U; ++u)
-                for (int g = 0; g < G; ++g)
-                    store(projected + (row + r) * stride + ((vector + u) * G + g) * kWidth,
-                          sums[u][r][g]);
-    });
+    multiply_gates<Cell::kGates>(rows, count, (const Stored*)packed.input, packed.features,
+                                 packed.units, (const float*)packed.bias, projected);
 }
 
 // Where one lane's step reads and writes.

@@ -270,4 +270,45 @@ inline void for_blocks(int rows, int vectors, const Visit& visit) {
     }
 }
 
+// The sums of `count` rows over all gates of all units: of row i, (vectors, kGates, kWidth) numbers,
+// which start from `start`, the same for each row, or from zeros if that is null.
+template <int kGates, class Stored>
+void multiply_gates(const Stored* const* rows, int count, const Stored* panels, int64_t terms,
+                    int64_t units, const float* start, float* sums) {
+    const int vectors = vectors_of(units);
+    const int64_t stride = (int64_t)vectors * kGates * kWidth;
+    const int64_t panel = panel_size<Stored>(terms, kGates);
+    for_blocks<kGates>(count, vectors, [&](int row, int vector, auto many, auto some) {
+        constexpr int R = decltype(many)::value, U = decltype(some)::value;
+        Vec block[U][R][kGates];
+        for (int u = 0; u < U; ++u)
+            for (int r = 0; r < R; ++r)
+                for (int g = 0; g < kGates; ++g)
+                    block[u][r][g] =
+                        start ? load(start + ((vector + u) * kGates + g) * kWidth) : Vec{};
+        multiply<R, U, kGates>(block, rows + row, panels + vector * panel, panel, terms);
+        for (int r = 0; r < R; ++r)
+            for (int u = 0; u < U; ++u)
+                for (int g = 0; g < kGates; ++g)
+                    store(sums + (row + r) * stride + ((vector + u) * kGates + g) * kWidth,
+                          block[u][r][g]);
+    });
+}
+
+// The products of `count` rows with panels of one sum for each unit: outputs[i] is (units,).
+template <class Stored>
+void multiply_rows(const Stored* const* rows, float* const* outputs, int count,
+                   const Stored* panels, int64_t terms, int64_t units) {
+    const int64_t panel = panel_size<Stored>(terms, 1);
+    for_blocks<1>(count, vectors_of(units), [&](int row, int vector, auto many, auto some) {
+        constexpr int R = decltype(many)::value, U = decltype(some)::value;
+        Vec sums[U][R][1] = {};
+        multiply<R, U, 1>(sums, rows + row, panels + vector * panel, panel, terms);
+        for (int r = 0; r < R; ++r)
+            for (int u = 0; u < U; ++u)
+                store_some(outputs[row + r] + (vector + u) * kWidth, sums[u][r][0],
+                           width_of(units, vector + u));
+    });
+}
+
 }  // namespace TT_ISA

@@ -198,7 +198,13 @@ void variant_backward_shard(const tt_variant& v, const tt_variant_gradients& d, 
     const int64_t longest = lanes.empty() ? 0 : plan.length[(size_t)lanes[0]];
     Buffer<float> fresh((int64_t)many * P), outputs((int64_t)many * H), read(H), dread(H);
     std::vector<VariantBackStep> steps(many);
+    Buffer<float> products((int64_t)many * P);
     std::vector<const float*> rows(many);
+    std::vector<float*> outputs_of(many), products_of(many);
+    for (size_t i = 0; i < many; ++i) {
+        outputs_of[i] = outputs + (int64_t)i * H;
+        products_of[i] = products + (int64_t)i * P;
+    }
 
     const auto put = [](float* to, const float* from, int64_t lane, int64_t count) {
         if (from)
@@ -256,9 +262,8 @@ void variant_backward_shard(const tt_variant& v, const tt_variant_gradients& d, 
             rows[i] = steps[i].fresh;
         }
         if (v.project)
-            for_products(rows.data(), alive, weights.project, P, H, [&](int i, int u, Vec value) {
-                store_some(steps[(size_t)i].doutput + u * kWidth, value, width_of(H, u));
-            });
+            multiply_rows(rows.data(), outputs_of.data(), alive, (const float*)weights.project, P,
+                          H);
         for (int i = 0; i < alive; ++i) {
             if constexpr (Cell::kCells == 1)
                 backward_cell<Cell>(v, steps[(size_t)i], read, dread, totals);
@@ -267,11 +272,16 @@ void variant_backward_shard(const tt_variant& v, const tt_variant_gradients& d, 
             backward_sums<Cell>(v, steps[(size_t)i], totals);
             rows[(size_t)i] = steps[(size_t)i].dsums;
         }
-        for_products(rows.data(), alive, weights.hidden, G * H, P, [&](int i, int u, Vec value) {
-            const VariantBackStep& step = steps[(size_t)i];
-            const int64_t at = (int64_t)u * kWidth;
-            add_some(step.dh + at, value * kept(v, step.at, at), width_of(P, u));
-        });
+        multiply_rows(rows.data(), products_of.data(), alive, (const float*)weights.hidden, G * H,
+                      P);
+        for (int i = 0; i < alive; ++i)
+            for (int u = 0; u < vectors_of(P); ++u) {
+                const VariantBackStep& step = steps[(size_t)i];
+                const int64_t at = (int64_t)u * kWidth;
+                const int width = width_of(P, u);
+                const Vec value = load_some(products_of[(size_t)i] + at, width);
+                add_some(step.dh + at, value * kept(v, step.at, at), width);
+            }
         for (int i = 0; v.resets && i < alive; ++i) {
             const int64_t lane = lanes[(size_t)i];
             if (!v.resets[lane * T + t]) continue;

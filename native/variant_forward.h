@@ -103,28 +103,12 @@ void forward_row(const tt_variant& v, const VariantStep& step) {
     }
 }
 
-// Rows times packed panels of one sum for each unit: visit(row, vector, sum).
-template <class Visit>
-void for_products(const float* const* rows, int count, const float* panels, int64_t terms,
-                  int64_t units, const Visit& visit) {
-    const int64_t panel = panel_size<float>(terms, 1);
-    for_blocks<1>(count, vectors_of(units), [&](int row, int vector, auto many, auto some) {
-        constexpr int R = decltype(many)::value, U = decltype(some)::value;
-        Vec sums[U][R][1] = {};
-        multiply<R, U, 1>(sums, rows + row, panels + vector * panel, panel, terms);
-        for (int r = 0; r < R; ++r)
-            for (int u = 0; u < U; ++u) visit(row + r, vector + u, sums[u][r][0]);
-    });
-}
-
 template <class Cell>
 struct VariantWeights {
-    int64_t panel;
     Buffer<float> hidden, project;
 
     explicit VariantWeights(const tt_variant& v)
-        : panel(panel_size<float>(v.outputs, Cell::kGates)),
-          hidden(panel * vectors_of(v.units)),
+        : hidden(panel_size<float>(v.outputs, Cell::kGates) * vectors_of(v.units)),
           project(v.project ? panel_size<float>(v.units, 1) * vectors_of(v.outputs) : 0) {
         pack_gates<float>(v.weight, v.units, v.outputs, Cell::kGates, 0, vectors_of(v.units), hidden);
         if (v.project)
@@ -146,7 +130,10 @@ void variant_forward_shard(const tt_variant& v, const Plan& plan, const std::vec
     Buffer<float> sums((int64_t)many * sums_of_a_row), outputs((int64_t)many * H);
     Buffer<float> slots(scratch(S * H)), hidden(scratch(P)), cells(scratch(C));
     std::vector<VariantStep> steps(many);
-    std::vector<const float*> rows(many), projected(many);
+    Buffer<float> products(v.project ? (int64_t)many * P : 0);
+    std::vector<const float*> rows(many), outputs_of(many);
+    std::vector<float*> projected(many);
+    for (size_t i = 0; v.project && i < many; ++i) projected[i] = products + (int64_t)i * P;
 
     for (const int64_t lane : lanes) {
         const int64_t first = lane * T + plan.length[(size_t)lane], rest = (lane + 1) * T - first;
@@ -179,40 +166,31 @@ void variant_forward_shard(const tt_variant& v, const Plan& plan, const std::vec
         }
         return step;
     };
-    // Unit by unit, from what the step would put out to what it does.
-    const auto finish = [&](int i, int u, Vec value) TT_ALWAYS {
-        const VariantStep& step = steps[(size_t)i];
-        const int64_t at = (int64_t)u * kWidth;
-        const int width = width_of(P, u);
-        const Vec before = load_some(step.before + at, width);
-        store_some(v.y + step.at * P + at, zoned(v, v.zone_h, step.at, at, before, value), width);
-    };
     for (int64_t t = 0; t < longest; ++t) {
         int alive = 0;
         for (size_t i = 0; i < many && plan.length[(size_t)lanes[i]] > t; ++i, ++alive) {
             steps[i] = prepare(i, t);
             rows[i] = steps[i].hidden;
-            projected[i] = steps[i].output;
+            outputs_of[i] = steps[i].output;
         }
-        for_blocks<G>(alive, vectors_of(H), [&](int row, int vector, auto lanes_here, auto some) {
-            constexpr int R = decltype(lanes_here)::value, U = decltype(some)::value;
-            Vec block[U][R][G] = {};
-            multiply<R, U, G>(block, rows.data() + row, weights.hidden + vector * weights.panel,
-                              weights.panel, P);
-            for (int r = 0; r < R; ++r)
-                for (int u = 0; u < U; ++u)
-                    for (int g = 0; g < G; ++g)
-                        store(steps[(size_t)(row + r)].sums + ((vector + u) * G + g) * kWidth,
-                              block[u][r][g]);
-        });
+        multiply_gates<G>(rows.data(), alive, (const float*)weights.hidden, P, H, nullptr,
+                          (float*)sums);
         for (int i = 0; i < alive; ++i) forward_row<Cell>(v, steps[(size_t)i]);
-        if (v.project) {
-            for_products(projected.data(), alive, weights.project, H, P, finish);
-            continue;
+        if (v.project)
+            multiply_rows(outputs_of.data(), projected.data(), alive, (const float*)weights.project,
+                          H, P);
+        for (int i = 0; i < alive; ++i) {
+            const VariantStep& step = steps[(size_t)i];
+            const float* const value = v.project ? projected[(size_t)i] : step.output;
+            for (int u = 0; u < vectors_of(P); ++u) {
+                const int64_t at = (int64_t)u * kWidth;
+                const int width = width_of(P, u);
+                store_some(v.y + step.at * P + at,
+                           zoned(v, v.zone_h, step.at, at, load_some(step.before + at, width),
+                                 load_some(value + at, width)),
+                           width);
+            }
         }
-        for (int i = 0; i < alive; ++i)
-            for (int u = 0; u < vectors_of(H); ++u)
-                finish(i, u, load_some(steps[(size_t)i].output + u * kWidth, width_of(H, u)));
     }
     for (const int64_t lane : lanes)
         if (const int64_t length = plan.length[(size_t)lane])
