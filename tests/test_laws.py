@@ -103,8 +103,8 @@ def learned(layer: nn.Module) -> nn.Module:
 
 
 TELLING = {"rnn", "lstm", "gru", "stack_full", "decay", "gated", "clock"}
-"""Layers whose check in the reference adds to that in faster kernels; the others', and those of
-more stacks, are slow."""
+"""Layers whose check in the reference adds to that in faster kernels; the others', those of more
+stacks and of torch's kernel with other options are slow."""
 
 
 def on_every_backend():
@@ -115,6 +115,7 @@ def on_every_backend():
                 falls_back = make().backend.startswith("reference")
             slow = name not in TELLING and (backend == "reference" or "stack" in name)
             slow |= name == "stack_full" and backend != "native"
+            slow |= name.endswith(("_bare", "_memory")) and backend == "torch"
             marks = [pytest.mark.slow] if slow else []
             if backend == "reference" or not falls_back:
                 yield pytest.param(name, backend, marks=marks)
