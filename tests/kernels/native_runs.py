@@ -227,8 +227,8 @@ def assert_agree(
 ) -> None:
     """|a - b| <= tolerance (1 + |b|), of everything; NaN and inf in the same places.
 
-    sums: gradients are sums of so many rows that single numbers nearly cancel, and are held relative
-    to the largest of their tensor: |a - b| <= tolerance max |b|.
+    sums: gradients are sums of so many rows that single numbers nearly cancel, and are held
+    relative to the largest of their tensor: |a - b| <= tolerance max |b|.
     """
     assert got.keys() == expected.keys()
     for name, wanted in expected.items():
