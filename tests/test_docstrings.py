@@ -11,7 +11,7 @@ import throughtime
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(throughtime.__path__, "throughtime.")
-    if not module.name.endswith("__main__")
+    if not module.name.endswith(("__main__", ".libthroughtime"))
 )
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from throughtime import state as states
 from throughtime.kernels import linear, native, variants
 from throughtime.kernels.fused import between_cuts, can_autocast, cuts
-from throughtime.kernels.recurrence import FusedRecurrence, Recurrence, VariantRecurrence
+from throughtime.kernels.recurrence import Recurrence, VariantRecurrence, has_fused, is_variant
 from throughtime.kernels.reference import fold
 from throughtime.kernels.stepper import NativeStepper, Stepper
 from throughtime.kernels.wish import wish
@@ -21,7 +21,7 @@ def run(
     if wanted in (None, "native"):
         if native.reason_against(layer, x, state) is None:
             return native.run(layer, x, state, lengths, resets)
-        if layer.cell is None and isinstance(layer, linear.LinearRecurrence):
+        if layer.cell is None and linear.is_linear(layer):
             return linear.run_linear(layer, x, state, lengths, resets)
         if layer.cell is None and variants.serves(layer, x, state):
             restart = None if resets is None else layer.restart(state)
@@ -64,16 +64,16 @@ def explain(layer: Recurrence) -> str:
         return "reference: asked for"
     if wanted == "torch":
         against: str | None = "asked for"
-    elif layer.cell is None and isinstance(layer, linear.LinearRecurrence):
+    elif layer.cell is None and linear.is_linear(layer):
         against = linear.reason_against(layer.initial_state(1))  # type: ignore[attr-defined]
-    elif layer.cell is None and isinstance(layer, VariantRecurrence):
+    elif layer.cell is None and is_variant(layer):
         return explain_variant(layer)
     else:
         against = native.reason_against(layer)
     if against is None:
         return f"native: kernels for {native.describe()}"
     place: str = layer.weight_hh.device.type if hasattr(layer, "weight_hh") else "cpu"
-    if isinstance(layer, FusedRecurrence) and can_autocast(layer, place):
+    if has_fused(layer) and can_autocast(layer, place):
         return f"torch: fused kernel, cut where a lane ends or restarts; {against}"
     return f"reference: {against}"
 
@@ -94,7 +94,7 @@ def _reason_against_fused(
 ) -> str | None:
     if torch.compiler.is_compiling():
         return "a traced graph must not depend on where the cuts are"
-    if not isinstance(layer, FusedRecurrence):
+    if not has_fused(layer):
         return f"torch has no fused kernel for {type(layer).__name__}"
     if wanted == "reference":
         return "asked for"

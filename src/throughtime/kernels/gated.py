@@ -7,7 +7,7 @@ autocast, single steps, a missing library.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,14 +44,6 @@ class Gated(NamedTuple):
     """From the kernel's output to the layer's, where they are not the same."""
 
 
-@runtime_checkable
-class GatedRecurrence(Protocol):
-    """A linear recurrence that may be a compiled one."""
-
-    def compiled(self, x: Tensor) -> Gated | None:
-        """Return what the compiled recurrence is given for x (B, T, F), or None where none is."""
-
-
 class Affine(NamedTuple):
     """A linear map that is no layer: weight (N, F) and bias (N,)."""
 
@@ -79,18 +71,20 @@ def rows(x: Tensor, *maps: Affine | nn.Linear) -> tuple[Tensor, Tensor | None]:
 def gated_of(layer: Any, x: Tensor, state: Tensor) -> Gated | None:
     """Return what a compiled recurrence is given to run the layer, None where it can't run it.
 
-    Whether there are kernels at all is for `linear.reason_against` to say.
+    A layer that may be a compiled recurrence has a method `compiled`, from x (B, T, F) to what that
+    is given, or None. Whether there are kernels at all is for `linear.reason_against` to say.
     """
     if (
-        not isinstance(layer, GatedRecurrence)
-        or not isinstance(layer, nn.Module)
+        not isinstance(layer, nn.Module)
+        or not hasattr(type(layer), "compiled")
         or torch.is_autocast_enabled("cpu")
         or not all(each.dtype == torch.float32 for each in (x, state, *layer.parameters()))
         or not all(_is_plain(part) for part in layer.children())
         or not {"coefficients", "read_out"}.isdisjoint(layer.__dict__)
     ):
         return None
-    return layer.compiled(x)
+    given: Gated | None = layer.compiled(x)  # type: ignore[operator]
+    return given
 
 
 def run_gated(

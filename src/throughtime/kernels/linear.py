@@ -5,7 +5,7 @@ readable fold that serves whatever it does not: other devices, float64, a missin
 """
 
 from functools import reduce
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -27,6 +27,11 @@ class LinearRecurrence(Protocol):
 
     def restart(self, state: Tensor) -> Tensor:
         """The state that a reset goes to."""
+
+
+def is_linear(layer: object) -> TypeGuard[LinearRecurrence]:
+    """Return whether a layer's recurrence is linear."""
+    return hasattr(type(layer), "coefficients")
 
 
 def linear_recurrence(

@@ -1,6 +1,10 @@
-"""What a kernel needs to know of a layer; the layers themselves live in other rooms."""
+"""What a kernel needs to know of a layer; the layers themselves live in other rooms.
 
-from typing import NamedTuple, Protocol, runtime_checkable
+Which of these a layer is, is asked at every call, so it is told by one method of its class, None
+where that is not to be used, and not by `isinstance`, which looks for all of them.
+"""
+
+from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 from torch import Tensor
 
@@ -30,6 +34,11 @@ class FusedRecurrence(Recurrence, Protocol):
 
     def fused(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """All steps at once, without lengths and resets: x (B, T, F) to y (B, T, D)."""
+
+
+def has_fused(layer: object) -> TypeGuard[FusedRecurrence]:
+    """Return whether torch has a fused kernel of a layer's maths."""
+    return getattr(type(layer), "fused", None) is not None
 
 
 class Variant(NamedTuple):
@@ -68,3 +77,8 @@ class VariantRecurrence(Recurrence, Protocol):
 
     def variant(self, x: Tensor) -> Variant:
         """What the layer computes of x (B, T, F)."""
+
+
+def is_variant(layer: object) -> TypeGuard[VariantRecurrence]:
+    """Return whether a layer is a variant of a classic cell."""
+    return getattr(type(layer), "variant", None) is not None

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from throughtime.kernels import native
-from throughtime.kernels.recurrence import Variant, VariantRecurrence
+from throughtime.kernels.recurrence import Variant, VariantRecurrence, is_variant
 from throughtime.kernels.variant_operators import Noise
 from throughtime.kernels.wish import wish
 from throughtime.state import State
@@ -29,9 +29,7 @@ def reason_against(
 def serves(layer: object, x: Tensor, state: State) -> TypeGuard[VariantRecurrence]:
     """Return whether the native kernels are to run a layer on an input."""
     return (
-        isinstance(layer, VariantRecurrence)
-        and wish() in (None, "native")
-        and reason_against(layer, x, state) is None
+        is_variant(layer) and wish() in (None, "native") and reason_against(layer, x, state) is None
     )
 
 
