@@ -39,6 +39,30 @@ struct TransposedLayer {
     }
 };
 
+// Rows that lie anywhere, brought to where `multiply` wants them: in tiles, one after the other and
+// filled up with zeros.
+template <class Stored>
+class NearRows {
+  public:
+    NearRows(int64_t rows, int64_t terms)
+        : terms_(terms),
+          apart_(padded<Stored>(terms)),
+          copies_(kInTiles<Stored> ? padded_rows<Stored>(rows) * apart_ : 0) {
+        if (kInTiles<Stored> && apart_ > terms_) copies_.clear(padded_rows<Stored>(rows) * apart_);
+    }
+
+    void fetch(const Stored** rows, size_t count) {
+        for (size_t i = 0; kInTiles<Stored> && i < count; ++i) {
+            Stored* const copy = copies_ + (int64_t)i * apart_;
+            rows[i] = std::copy_n(rows[i], terms_, copy) - terms_;
+        }
+    }
+
+  private:
+    int64_t terms_, apart_;
+    Buffer<Stored> copies_;
+};
+
 // Where one lane's step backward reads and writes. The gradient that arrives at the state after step t
 // is what the product gives, and what went past it at step t + 1.
 template <class Stored>
@@ -90,11 +114,11 @@ void go_back(const TransposedLayer<Cell, Stored>& packed, const BackStep<Stored>
              const Stored* const* rows, int count, float* sums) {
     constexpr int S = Cell::kSlots;
     const int64_t stride = (int64_t)packed.hidden_vectors * kWidth;
-    for_blocks<1>(count, packed.hidden_vectors, [&](int row, int vector, auto many, auto some) {
+    for_blocks<1, Stored>(count, packed.hidden_vectors, [&](int row, int vector, auto many, auto some) {
         constexpr int R = decltype(many)::value, U = decltype(some)::value;
         const int64_t units = packed.terms / Cell::kGates;
         // What the cells read comes from far away; it is on its way while the product is computed.
-        for (int r = 0; r < R; ++r) {
+        for (int r = 0; r < many; ++r) {
             const BackStep<Stored>& step = steps[row + r];
             for (int u = 0; u < U; ++u) {
                 const int64_t at = (int64_t)(vector + u) * kWidth;
@@ -110,7 +134,7 @@ void go_back(const TransposedLayer<Cell, Stored>& packed, const BackStep<Stored>
             float* const totals_of = sums + (int64_t)(vector + u) * kWidth;
             Vec totals[S];
             for (int k = 0; k < S; ++k) totals[k] = load(totals_of + k * stride);
-            for (int r = 0; r < R; ++r)
+            for (int r = 0; r < many; ++r)
                 retreat<Cell>(steps[row + r], products[u][r][0], (int64_t)(vector + u) * kWidth,
                               width_of(units, vector + u), units, totals);
             for (int k = 0; k < S; ++k) store(totals_of + k * stride, totals[k]);
@@ -133,6 +157,8 @@ void backward_shard(const tt_sequence& s, const tt_gradients& d, const Plan& pla
     std::vector<const Stored*> rows(std::max<size_t>(many, (size_t)chunk * many));
     std::vector<float*> outputs((size_t)chunk * many);
     std::vector<BackStep<Stored>> steps(many);
+    NearRows<Stored> near(std::max<int64_t>((int64_t)many, chunk * (int64_t)many), packed.terms);
+    [[maybe_unused]] const Tiles tiles;
     Stored* const gates = static_cast<Stored*>(s.gates);
 
     std::fill_n((float*)partial, S * padded_units, 0.0f);
@@ -182,6 +208,7 @@ void backward_shard(const tt_sequence& s, const tt_gradients& d, const Plan& pla
         const int64_t begin = std::max<int64_t>(0, end - chunk);
         for (int64_t t = end - 1; t >= begin; --t) {
             prepare(later, t);
+            near.fetch(rows.data(), later);
             go_back(packed, steps.data(), rows.data(), (int)later, partial);
             for (; later < many && plan.length[(size_t)lanes[later]] > t; ++later) {
                 steps[later] = step_of(later, t);
@@ -206,6 +233,7 @@ void backward_shard(const tt_sequence& s, const tt_gradients& d, const Plan& pla
                     outputs[count] = d.dx + (lane * s.steps + t) * F;
                 }
             }
+            near.fetch(rows.data(), count);
             multiply_rows(rows.data(), outputs.data(), (int)count, (const Stored*)packed.input,
                           packed.terms, F);
         }
@@ -220,6 +248,7 @@ void backward_shard(const tt_sequence& s, const tt_gradients& d, const Plan& pla
     outputs.resize(std::max(outputs.size(), later));
     for (size_t i = 0; i < later; ++i) outputs[i] = products + (int64_t)i * H;
     prepare(later, -1);
+    near.fetch(rows.data(), later);
     multiply_rows(rows.data(), outputs.data(), (int)later, (const Stored*)packed.hidden,
                   packed.terms, H);
     for (size_t i = 0; i < later; ++i)

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "maths.h"
+#include "throughtime.h"
 
 namespace TT_ISA {
 
@@ -86,5 +87,16 @@ struct GruCell {
         return dh * z;
     }
 };
+
+// Call function(Cell{}) of one of tt_cell.
+template <class Function>
+auto for_cell(int32_t cell, const Function& function) {
+    switch (cell) {
+        case TT_RNN_TANH: return function(RnnCell<false>{});
+        case TT_RNN_RELU: return function(RnnCell<true>{});
+        case TT_LSTM: return function(LstmCell{});
+        default: return function(GruCell{});
+    }
+}
 
 }  // namespace TT_ISA

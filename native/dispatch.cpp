@@ -4,47 +4,88 @@
 #include <new>
 #include <vector>
 
+#if defined(TT_AMX)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include "kernels.h"
 #include "threads.h"
 
 namespace {
 
+using tt::BFloat16Kernels;
 using tt::Kernels;
 
-#if defined(TT_AVX512) || defined(TT_AVX512_BF16)
+// An instruction set.
+struct Set {
+    const char* name;
+    const Kernels* kernels;
+    const BFloat16Kernels* bfloat16;  // or null
+};
+
+#if defined(TT_AVX512)
 bool has_avx512() {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 #endif
 
-// The kernels that were built and this machine can run, best last.
-std::vector<const Kernels*> usable() {
-    std::vector<const Kernels*> sets;
+#if defined(TT_AMX)
+// Whether there are tiles, and the system lets this process use them. Linux wants to be asked, since
+// they make what it keeps of a thread larger.
+bool has_amx() {
+    constexpr unsigned kTiles = 1u << 24, kBFloat16 = 1u << 22;
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & (kTiles | kBFloat16)) != (kTiles | kBFloat16))
+        return false;
+    constexpr long kAskFor = 0x1023, kTileData = 18;
+    return syscall(SYS_arch_prctl, kAskFor, kTileData) == 0;
+}
+#endif
+
+// The sets that were built and this machine can run, best last.
+std::vector<Set> find_usable() {
+    std::vector<Set> sets;
+    const auto add = [&](const Kernels* kernels, const BFloat16Kernels* bfloat16 = nullptr) {
+        sets.push_back({bfloat16 ? bfloat16->name : kernels->name, kernels, bfloat16});
+    };
 #if defined(TT_PORTABLE)
-    sets.push_back(tt::portable_kernels());
+    add(tt::portable_kernels());
 #endif
 #if defined(TT_AVX2)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        sets.push_back(tt::avx2_kernels());
+        add(tt::avx2_kernels());
 #endif
 #if defined(TT_AVX512)
-    if (has_avx512()) sets.push_back(tt::avx512_kernels());
-#endif
+    if (has_avx512()) add(tt::avx512_kernels());
 #if defined(TT_AVX512_BF16)
     if (has_avx512() && __builtin_cpu_supports("avx512bf16"))
-        sets.push_back(tt::avx512_bf16_kernels());
+        add(tt::avx512_kernels(), tt::avx512_bf16_kernels());
+#endif
+#if defined(TT_AMX)
+    if (has_avx512() && __builtin_cpu_supports("avx512bf16") && has_amx())
+        add(tt::avx512_kernels(), tt::amx_kernels());
+#endif
 #endif
     return sets;
 }
 
-std::atomic<const Kernels*> in_use{nullptr};
+const std::vector<Set>& usable() {
+    static const std::vector<Set> sets = find_usable();
+    return sets;
+}
 
-const Kernels& kernels() {
-    const Kernels* chosen = in_use.load(std::memory_order_acquire);
-    if (!chosen) in_use = chosen = usable().back();
+std::atomic<const Set*> in_use{nullptr};
+
+const Set& chosen_set() {
+    const Set* chosen = in_use.load(std::memory_order_acquire);
+    if (!chosen) in_use = chosen = &usable().back();
     return *chosen;
 }
+
+const Kernels& kernels() { return *chosen_set().kernels; }
 
 template <class Function>
 int guarded(const Function& function) {
@@ -57,7 +98,7 @@ int guarded(const Function& function) {
 }
 
 bool can_run(const tt_layer& layer) {
-    return layer.numbers == TT_FLOAT32 || kernels().has_bfloat16;
+    return layer.numbers == TT_FLOAT32 || chosen_set().bfloat16;
 }
 
 }  // namespace
@@ -72,14 +113,14 @@ extern "C" {
 
 int tt_interface(void) { return 2; }
 
-const char* tt_instruction_set(void) { return usable().empty() ? nullptr : kernels().name; }
+const char* tt_instruction_set(void) { return usable().empty() ? nullptr : chosen_set().name; }
 
-int tt_has_bfloat16(void) { return kernels().has_bfloat16; }
+int tt_has_bfloat16(void) { return chosen_set().bfloat16 != nullptr; }
 
 int tt_use_instruction_set(const char* name) {
-    for (const Kernels* each : usable()) {
-        if (strcmp(each->name, name)) continue;
-        in_use = each;
+    for (const Set& each : usable()) {
+        if (strcmp(each.name, name)) continue;
+        in_use = &each;
         return 0;
     }
     return 2;
@@ -89,12 +130,18 @@ void tt_use_pool(void* gomp_parallel) { tt::use_pool(gomp_parallel); }
 
 int tt_forward(const tt_sequence* sequence) {
     if (!can_run(sequence->layer)) return 2;
-    return guarded([&] { kernels().forward(*sequence); });
+    const Set& set = chosen_set();
+    const bool wide = sequence->layer.numbers == TT_FLOAT32;
+    return guarded([&] { (wide ? set.kernels->forward : set.bfloat16->forward)(*sequence); });
 }
 
 int tt_backward(const tt_sequence* sequence, const tt_gradients* gradients) {
     if (!can_run(sequence->layer)) return 2;
-    return guarded([&] { kernels().backward(*sequence, *gradients); });
+    const Set& set = chosen_set();
+    const bool wide = sequence->layer.numbers == TT_FLOAT32;
+    return guarded([&] {
+        (wide ? set.kernels->backward : set.bfloat16->backward)(*sequence, *gradients);
+    });
 }
 
 int tt_linear_forward(const tt_linear* linear) {

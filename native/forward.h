@@ -82,11 +82,11 @@ void advance(const PackedLayer<Cell, Stored>& packed, const Step<Stored>* steps,
              const Stored* const* rows, int count) {
     constexpr int G = Cell::kGates;
     const int64_t units = packed.units;
-    for_blocks<G>(count, packed.vectors, [&](int row, int vector, auto many, auto some) {
+    for_blocks<G, Stored>(count, packed.vectors, [&](int row, int vector, auto many, auto some) {
         constexpr int R = decltype(many)::value, U = decltype(some)::value;
         Vec sums[U][R][G];
         for (int u = 0; u < U; ++u)
-            for (int r = 0; r < R; ++r)
+            for (int r = 0; r < many; ++r)
                 for (int g = 0; g < G; ++g)
                     sums[u][r][g] =
                         Cell::kSplitsLastGate && g == G - 1
@@ -94,7 +94,7 @@ void advance(const PackedLayer<Cell, Stored>& packed, const Step<Stored>* steps,
                             : load(steps[row + r].projected + ((vector + u) * G + g) * kWidth);
         multiply<R, U, G>(sums, rows + row, packed.hidden + vector * packed.hidden_panel,
                           packed.hidden_panel, units);
-        for (int r = 0; r < R; ++r) {
+        for (int r = 0; r < many; ++r) {
             const Step<Stored>& step = steps[row + r];
             for (int u = 0; u < U; ++u) {
                 const int64_t at = (int64_t)(vector + u) * kWidth;
@@ -132,8 +132,15 @@ void forward_shard(const tt_sequence& s, const Plan& plan, const std::vector<int
         std::min(longest, chunk_steps((int64_t)lanes.size(), projected_row + F + 2 * H));
     const size_t many = lanes.size();
     Buffer<float> projected(chunk * (int64_t)many * projected_row);
-    Buffer<Stored> inputs(kSame ? 0 : chunk * (int64_t)many * F);
-    Buffer<Stored> ring(kSame ? 0 : 2 * (int64_t)many * H);
+    // Else they are copied, one after the other: inputs of a chunk, and states of two steps in turn.
+    const int64_t input_row = padded<Stored>(F), state_row = padded<Stored>(H);
+    const int64_t ring_rows = padded_rows<Stored>((int64_t)many);
+    const int64_t input_rows = padded_rows<Stored>(chunk * (int64_t)many);
+    Buffer<Stored> inputs(kSame ? 0 : input_rows * input_row);
+    Buffer<Stored> ring(kSame ? 0 : 2 * ring_rows * state_row);
+    if (!kSame && input_row > F) inputs.clear(input_rows * input_row);
+    if (!kSame && state_row > H) ring.clear(2 * ring_rows * state_row);
+    [[maybe_unused]] const Tiles tiles;
     std::vector<const Stored*> rows(std::max<size_t>(many, (size_t)chunk * many));
     std::vector<Step<Stored>> steps(many);
 
@@ -155,8 +162,8 @@ void forward_shard(const tt_sequence& s, const Plan& plan, const std::vector<int
                 if constexpr (kSame) {
                     rows[count] = row;
                 } else {
-                    copy_row(row, inputs + (int64_t)count * F, F);
-                    rows[count] = inputs + (int64_t)count * F;
+                    copy_row(row, inputs + (int64_t)count * input_row, F);
+                    rows[count] = inputs + (int64_t)count * input_row;
                 }
             }
         }
@@ -178,10 +185,10 @@ void forward_shard(const tt_sequence& s, const Plan& plan, const std::vector<int
                     step.h = step.before;
                     step.h_next = nullptr;
                 } else {
-                    Stored* here = ring + ((t & 1) * (int64_t)many + (int64_t)alive) * H;
+                    Stored* here = ring + ((t & 1) * ring_rows + (int64_t)alive) * state_row;
                     if (fresh) copy_row(step.before, here, H);
                     step.h = here;
-                    step.h_next = ring + ((~t & 1) * (int64_t)many + (int64_t)alive) * H;
+                    step.h_next = ring + ((~t & 1) * ring_rows + (int64_t)alive) * state_row;
                 }
                 step.gates =
                     s.gates ? static_cast<Stored*>(s.gates) + row * Cell::kSlots * H : nullptr;

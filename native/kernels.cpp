@@ -1,4 +1,5 @@
-// Compiled once for each instruction set, with TT_ISA as the namespace of everything in it.
+// Everything in float32. Compiled once for each instruction set, with TT_ISA as the namespace of what
+// is in it.
 #include "kernels.h"
 
 #include "backward.h"
@@ -13,34 +14,12 @@
 namespace TT_ISA {
 namespace {
 
-template <class Function>
-auto for_cell(int32_t cell, const Function& function) {
-    switch (cell) {
-        case TT_RNN_TANH: return function(RnnCell<false>{});
-        case TT_RNN_RELU: return function(RnnCell<true>{});
-        case TT_LSTM: return function(LstmCell{});
-        default: return function(GruCell{});
-    }
-}
-
 void run_forward(const tt_sequence& s) {
-    for_cell(s.layer.cell, [&](auto cell) {
-        using Cell = decltype(cell);
-#if defined(__AVX512BF16__)
-        if (s.layer.numbers == TT_BFLOAT16) return forward<Cell, BFloat16>(s);
-#endif
-        forward<Cell, float>(s);
-    });
+    for_cell(s.layer.cell, [&](auto cell) { forward<decltype(cell), float>(s); });
 }
 
 void run_backward(const tt_sequence& s, const tt_gradients& d) {
-    for_cell(s.layer.cell, [&](auto cell) {
-        using Cell = decltype(cell);
-#if defined(__AVX512BF16__)
-        if (s.layer.numbers == TT_BFLOAT16) return backward<Cell, BFloat16>(s, d);
-#endif
-        backward<Cell, float>(s, d);
-    });
+    for_cell(s.layer.cell, [&](auto cell) { backward<decltype(cell), float>(s, d); });
 }
 
 void run_linear_forward(const tt_linear& s) {
@@ -126,20 +105,10 @@ bool run_stepper(void* stepper, int64_t count, const int64_t* which, const float
 
 namespace tt {
 
-#define TT_JOIN_(a, b) a##b
-#define TT_JOIN(a, b) TT_JOIN_(a, b)
-#define TT_TEXT_(a) #a
-#define TT_TEXT(a) TT_TEXT_(a)
-
 const Kernels* TT_JOIN(TT_ISA, _kernels)() {
     using namespace TT_ISA;
-#if defined(__AVX512BF16__)
-    constexpr bool kHasBFloat16 = true;
-#else
-    constexpr bool kHasBFloat16 = false;
-#endif
     static const Kernels kernels = {
-        TT_TEXT(TT_ISA),      kHasBFloat16,        run_forward,       run_backward,
+        TT_TEXT(TT_ISA),      run_forward,         run_backward,
         run_linear_forward,   run_linear_backward, run_step,          new_stepper,
         free_stepper,         h_of_stepper,        c_of_stepper,      run_stepper,
         run_variant_forward,  run_variant_backward, run_gated_forward, run_gated_backward};

@@ -1,4 +1,5 @@
-// The kernels of one instruction set, as a table; kernels.cpp makes one for each it is compiled for.
+// The kernels of one instruction set, as tables; kernels.cpp and bfloat16.cpp
+// make one for each that they are compiled for.
 #pragma once
 
 #include "throughtime.h"
@@ -7,7 +8,6 @@ namespace tt {
 
 struct Kernels {
     const char* name;
-    bool has_bfloat16;
     void (*forward)(const tt_sequence&);
     void (*backward)(const tt_sequence&, const tt_gradients&);
     void (*linear_forward)(const tt_linear&);
@@ -24,10 +24,22 @@ struct Kernels {
     void (*gated_backward)(const tt_gated&, const tt_gated_gradients&);
 };
 
-// Null where the compiler could not make them.
+// What a set that multiplies bfloat16 adds to those of AVX-512, of the classic cells.
+struct BFloat16Kernels {
+    const char* name;
+    void (*forward)(const tt_sequence&);
+    void (*backward)(const tt_sequence&, const tt_gradients&);
+};
+
 const Kernels* portable_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
-const Kernels* avx512_bf16_kernels();
+const BFloat16Kernels* avx512_bf16_kernels();
+const BFloat16Kernels* amx_kernels();
+
+#define TT_JOIN_(a, b) a##b
+#define TT_JOIN(a, b) TT_JOIN_(a, b)
+#define TT_TEXT_(a) #a
+#define TT_TEXT(a) TT_TEXT_(a)
 
 }  // namespace tt

@@ -28,6 +28,7 @@ class Buffer {
     Buffer& operator=(const Buffer&) = delete;
     ~Buffer() { ::operator delete(data_, kAlignment); }
     operator T*() const { return data_; }
+    void clear(int64_t count) { memset((void*)data_, 0, sizeof(T) * (size_t)count); }
 
   private:
     static constexpr std::align_val_t kAlignment{64};

@@ -6,7 +6,7 @@
 // lane is bit-equal in any batch, and a sequence is bit-equal to its steps.
 #pragma once
 
-#include "vector.h"
+#include "tiles.h"
 
 namespace TT_ISA {
 
@@ -27,7 +27,14 @@ constexpr int kTogether<BFloat16> = 2;
 // Terms of a row, rounded up to what is multiplied together; the rest are zeros.
 template <class Stored>
 inline int64_t padded(int64_t terms) {
-    return (terms + kTogether<Stored> - 1) / kTogether<Stored> * kTogether<Stored>;
+    constexpr int64_t kStep = kInTiles<Stored> ? kTileStep : kTogether<Stored>;
+    return (terms + kStep - 1) / kStep * kStep;
+}
+
+// Rows, rounded up to what is read together; what the rest hold does not matter.
+template <class Stored>
+inline int64_t padded_rows(int64_t rows) {
+    return kInTiles<Stored> ? (rows + 31) / 32 * 32 : rows;
 }
 
 // Numbers in a panel: `terms` weights for each of kGates vectors.
@@ -172,14 +179,15 @@ TT_INLINE void add_terms(Vec (&sums)[kVectors][kRows][kGates],
 }
 #endif
 
-// Add to sums[u][r][g] the products of kRows rows with the panels of kVectors vectors of units.
+// As `multiply`, in registers.
 //
 // Where a unit has only one sum, of many terms, that is made of two, one for each half of the terms:
 // with few rows they are computed side by side, so that the processor need not wait for one sum all
 // the time; with many, one after the other. The result is the same, bit for bit.
 template <int kRows, int kVectors, int kGates, class Stored>
-TT_INLINE void multiply(Vec (&sums)[kVectors][kRows][kGates], const Stored* const* rows,
-                        const Stored* panels, int64_t panel_stride, int64_t terms) {
+TT_INLINE void multiply_in_registers(Vec (&sums)[kVectors][kRows][kGates],
+                                     const Stored* const* rows, const Stored* panels,
+                                     int64_t panel_stride, int64_t terms) {
     const Stored* row[kRows];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) row[r] = rows[r];
@@ -216,6 +224,17 @@ TT_INLINE void multiply(Vec (&sums)[kVectors][kRows][kGates], const Stored* cons
     }
 }
 
+// Add to sums[u][r][g] the products of kRows rows with the panels of kVectors vectors of units. In
+// tiles, rows follow one another, padded(terms) from one to the next.
+template <int kRows, int kVectors, int kGates, class Stored>
+TT_INLINE void multiply(Vec (&sums)[kVectors][kRows][kGates], const Stored* const* rows,
+                        const Stored* panels, int64_t panel_stride, int64_t terms) {
+    if constexpr (kInTiles<Stored>)
+        multiply_in_tiles(sums, rows[0], panels, panel_stride, padded<Stored>(terms));
+    else
+        multiply_in_registers(sums, rows, panels, panel_stride, terms);
+}
+
 // The most rows, and with so many rows the most vectors of units, whose sums stay in registers.
 constexpr int rows_at_once(int gates) {
     return gates == 1 ? 6 : kAccumulators / gates < 8 ? kAccumulators / gates : 8;
@@ -225,14 +244,6 @@ constexpr int vectors_at_once(int rows, int gates) {
     const int most = kAccumulators / (rows * gates);
     return most < 1 ? 1 : most > 4 ? 4 : most;
 }
-
-// Call visit(row, first vector, Rows<kRows>, Vectors<kVectors>) so that every one of `rows` rows
-// meets every one of `vectors` vectors of units once, in blocks that fit in registers. Vectors are
-// outside, so that a panel is read from the cache for many rows.
-template <int kCount>
-struct Count {
-    static constexpr int value = kCount;
-};
 
 // A block is a function of its own: inside a large one its sums would not all get registers.
 template <int kRows, int kVectors, class Visit>
@@ -253,8 +264,7 @@ inline void visit_block(int rows, int vectors, int row, int vector, const Visit&
 }
 
 template <int kGates, class Visit>
-inline void for_blocks(int rows, int vectors, const Visit& visit) {
-    if (rows <= 0) return;
+inline void for_registers(int rows, int vectors, const Visit& visit) {
     constexpr int kMost = rows_at_once(kGates);
     const int blocks = (rows + kMost - 1) / kMost;
     const int largest = (rows + blocks - 1) / blocks;
@@ -270,6 +280,48 @@ inline void for_blocks(int rows, int vectors, const Visit& visit) {
     }
 }
 
+#if defined(__AMX_BF16__)
+template <int kRows, int kVectors, class Visit>
+__attribute__((noinline)) void visit_tiles(int row, int many, int vector, const Visit& visit) {
+    visit(row, vector, Some<kRows>{many}, Count<kVectors>{});
+}
+
+template <int kVectors, class Visit>
+inline void visit_rows(int rows, int vector, const Visit& visit) {
+    for (int row = 0; row < rows; row += 2 * kTileRows) {
+        const int many = rows - row;
+        if (many > kTileRows)
+            visit_tiles<2 * kTileRows, kVectors>(row, many < 2 * kTileRows ? many : 2 * kTileRows,
+                                                 vector, visit);
+        else
+            visit_tiles<kTileRows, kVectors>(row, many, vector, visit);
+    }
+}
+
+template <int kGates, class Visit>
+inline void for_tiles(int rows, int vectors, const Visit& visit) {
+    constexpr int kMost = kGates == 1 ? 4 : 1;
+    int vector = 0;
+    for (; vector + kMost <= vectors; vector += kMost) visit_rows<kMost>(rows, vector, visit);
+    for (; vector < vectors; ++vector) visit_rows<1>(rows, vector, visit);
+}
+#else
+template <int kGates, class Visit>
+void for_tiles(int, int, const Visit&);
+#endif
+
+// Call visit(row, first vector, rows, vectors) so that every one of `rows` rows meets every one of
+// `vectors` vectors of units once, in blocks that fit in registers. `rows` and `vectors` of a block
+// are Count or Some. Vectors are outside, so that a panel is read from the cache for many rows.
+template <int kGates, class Stored, class Visit>
+inline void for_blocks(int rows, int vectors, const Visit& visit) {
+    if (rows <= 0) return;
+    if constexpr (kInTiles<Stored>)
+        for_tiles<kGates>(rows, vectors, visit);
+    else
+        for_registers<kGates>(rows, vectors, visit);
+}
+
 // The sums of `count` rows over all gates of all units: of row i, (vectors, kGates, kWidth) numbers,
 // which start from `start`, the same for each row, or from zeros if that is null.
 template <int kGates, class Stored>
@@ -278,16 +330,16 @@ void multiply_gates(const Stored* const* rows, int count, const Stored* panels, 
     const int vectors = vectors_of(units);
     const int64_t stride = (int64_t)vectors * kGates * kWidth;
     const int64_t panel = panel_size<Stored>(terms, kGates);
-    for_blocks<kGates>(count, vectors, [&](int row, int vector, auto many, auto some) {
+    for_blocks<kGates, Stored>(count, vectors, [&](int row, int vector, auto many, auto some) {
         constexpr int R = decltype(many)::value, U = decltype(some)::value;
         Vec block[U][R][kGates];
         for (int u = 0; u < U; ++u)
-            for (int r = 0; r < R; ++r)
+            for (int r = 0; r < many; ++r)
                 for (int g = 0; g < kGates; ++g)
                     block[u][r][g] =
                         start ? load(start + ((vector + u) * kGates + g) * kWidth) : Vec{};
         multiply<R, U, kGates>(block, rows + row, panels + vector * panel, panel, terms);
-        for (int r = 0; r < R; ++r)
+        for (int r = 0; r < many; ++r)
             for (int u = 0; u < U; ++u)
                 for (int g = 0; g < kGates; ++g)
                     store(sums + (row + r) * stride + ((vector + u) * kGates + g) * kWidth,
@@ -300,11 +352,11 @@ template <class Stored>
 void multiply_rows(const Stored* const* rows, float* const* outputs, int count,
                    const Stored* panels, int64_t terms, int64_t units) {
     const int64_t panel = panel_size<Stored>(terms, 1);
-    for_blocks<1>(count, vectors_of(units), [&](int row, int vector, auto many, auto some) {
+    for_blocks<1, Stored>(count, vectors_of(units), [&](int row, int vector, auto many, auto some) {
         constexpr int R = decltype(many)::value, U = decltype(some)::value;
         Vec sums[U][R][1] = {};
         multiply<R, U, 1>(sums, rows + row, panels + vector * panel, panel, terms);
-        for (int r = 0; r < R; ++r)
+        for (int r = 0; r < many; ++r)
             for (int u = 0; u < U; ++u)
                 store_some(outputs[row + r] + (vector + u) * kWidth, sums[u][r][0],
                            width_of(units, vector + u));

@@ -14,7 +14,7 @@
 namespace TT_ISA {
 
 // Rows of a block: so many that adding a tile to the result costs little beside computing it.
-constexpr int64_t kBlockRows = 256;
+constexpr int64_t kBlockRows = kInTiles<BFloat16> ? 512 : 256;
 // A tile is some gates by some vectors of inputs.
 constexpr int kTileGates = kWidth == 16 ? 8 : 4;
 constexpr int kTileVectors = kAccumulators / kTileGates;
@@ -44,6 +44,10 @@ void pack_rows(const From* const* rows, int64_t count, int64_t offset, int64_t c
                 store_pairs(panels + v * kPanel<Stored> + k * kWidth, load_some(rows[k] + at, width),
                             k + 1 < count ? load_some(rows[k + 1] + at, width) : Vec{});
             }
+    if constexpr (kInTiles<Stored>)
+        for (int64_t k = (count + 1) / 2 * 2; k < padded<Stored>(count); k += 2)
+            for (int v = 0; v < vectors; ++v)
+                store_pairs(panels + v * kPanel<Stored> + k * kWidth, Vec{}, Vec{});
 #endif
 }
 
@@ -115,9 +119,9 @@ __attribute__((noinline)) void compute_tile(const Stored* gates, const Stored* i
     }
 }
 
-// The tiles of one vector of gates, `height` of which are there, and all columns of a weight.
+// What packed gates, of which the first panel has `height`, and all columns of a weight give.
 template <class Stored>
-void compute_tiles(const Stored* gates, const Stored* inputs, int64_t count, int height, Tile tile) {
+void compute_vector(const Stored* gates, const Stored* inputs, int64_t count, int height, Tile tile) {
     const int64_t columns = tile.columns;
     float* const to = tile.to;
     const int vectors = vectors_of(columns);
@@ -137,6 +141,65 @@ void compute_tiles(const Stored* gates, const Stored* inputs, int64_t count, int
                 default: compute_tile<Stored, 3>(some, across, count, tile);
             }
         }
+    }
+}
+
+#if defined(__AMX_BF16__)
+// The same of up to two vectors of gates, whose panels are turned, in tiles.
+template <int kM, int kN>
+void compute_turned(const BFloat16* gates, const BFloat16* inputs, int64_t count, int64_t height,
+                    const Tile& tile) {
+    TileRows rows[kM], columns[kN];
+    float* to[kM][kN];
+    Vec apart[kM * kTileRows][kN];
+    const bool whole = height >= kM * kWidth && tile.columns >= kN * kWidth;
+    for (int m = 0; m < kM; ++m) rows[m] = {gates + m * kPanel<BFloat16>, 64, kTileStep * kWidth};
+    for (int n = 0; n < kN; ++n) {
+        columns[n] = {inputs + n * kPanel<BFloat16>, 64, kTileStep * kWidth};
+        for (int m = 0; m < kM; ++m)
+            to[m][n] = whole ? tile.to + m * kTileRows * tile.stride + n * kWidth
+                             : (float*)&apart[m * kTileRows][n];
+    }
+    const int64_t bytes = whole ? tile.stride * (int64_t)sizeof(float) : (int64_t)sizeof apart[0];
+    multiply_tiles<kM, kN>(rows, columns, padded<BFloat16>(count) / kTileStep, to, bytes,
+                           whole && !tile.first);
+    for (int64_t m = 0; !whole && m < std::min<int64_t>(height, kM * kTileRows); ++m)
+        for (int n = 0; n < kN; ++n) {
+            float* const at = tile.to + m * tile.stride + n * kWidth;
+            const int width = width_of(tile.columns, n);
+            store_some(at, tile.first ? apart[m][n] : load_some(at, width) + apart[m][n], width);
+        }
+}
+#endif
+
+// What packed gates, `height` of them, and all columns of a weight give.
+template <class Stored>
+void compute_tiles(const Stored* gates, const Stored* inputs, int64_t count, int64_t height,
+                   Tile tile) {
+    float* const to = tile.to;
+    for (int64_t m = 0; m < height; m += kWidth) {
+        tile.to = to + m * tile.stride;
+#if defined(__AMX_BF16__)
+        if constexpr (kInTiles<Stored>) {
+            Tile some = tile;
+            const Stored* const panels = gates + m / kWidth * kPanel<Stored>;
+            const bool two = height - m > kWidth;
+            for (int64_t v = 0; v < tile.columns; v += 2 * kWidth) {
+                const Stored* const across = inputs + v / kWidth * kPanel<Stored>;
+                some.to = tile.to + v;
+                some.columns = tile.columns - v;
+                const bool both = some.columns > kWidth;
+                const auto compute = two ? both ? compute_turned<2, 2> : compute_turned<2, 1>
+                                         : both ? compute_turned<1, 2> : compute_turned<1, 1>;
+                compute(panels, across, count, height - m, some);
+            }
+            m += two ? kWidth : 0;
+            continue;
+        }
+#endif
+        if constexpr (!kInTiles<Stored>)
+            compute_vector(gates + m / kWidth * kPanel<Stored>, inputs, count,
+                           (int)std::min<int64_t>(kWidth, height - m), tile);
     }
 }
 
@@ -167,6 +230,7 @@ void some_weight_gradients(const tt_sequence& s, const tt_gradients& d, const Pl
     const float *x[kBlockRows], *h[kBlockRows];
     const Stored* gates[kBlockRows];
     RowsInOrder rows{plan};
+    [[maybe_unused]] const Tiles tiles;
     for (int64_t begin = 0; begin < plan.rows; begin += kBlockRows) {
         const int64_t count = std::min(kBlockRows, plan.rows - begin);
         rows.next(count, [&](int64_t k, int64_t lane, int64_t t) {
@@ -180,22 +244,23 @@ void some_weight_gradients(const tt_sequence& s, const tt_gradients& d, const Pl
             const int slot = v / in_a_slot, in_slot = v % in_a_slot;
             many = std::min({kPackedGates, last - v, in_a_slot - in_slot});
             const int64_t unit = (int64_t)in_slot * kWidth;
-            pack_rows(gates, count, slot * H + unit, std::min<int64_t>(many * kWidth, H - unit),
-                      (Stored*)packed);
-            for (int i = 0; i < many; ++i) {
-                const Stored* own = packed + i * kPanel<Stored>;
-                const int64_t row = unit + i * kWidth;
-                const int height = width_of(H, in_slot + i);
-                const int hidden_slot = slot - Cell::kHiddenSlot;
-                if (slot < G)
-                    compute_tiles<Stored>(own, inputs, count, height,
-                                          {d.dweight_ih + (Cell::kInputRow(slot) * H + row) * F, F,
-                                           0, F, begin == 0});
-                if (hidden_slot >= 0)
-                    compute_tiles<Stored>(
-                        own, states, count, height,
-                        {d.dweight_hh + (hidden_slot * H + row) * H, H, 0, H, begin == 0});
-            }
+            const int64_t height = std::min<int64_t>(many * kWidth, H - unit);
+            pack_rows(gates, count, slot * H + unit, height, (Stored*)packed);
+#if defined(__AMX_BF16__)
+            if constexpr (kInTiles<Stored>)
+                for (int i = 0; i < many; ++i)
+                    for (int64_t k = 0; k < count; k += kTileStep)
+                        turn_tile(packed + i * kPanel<Stored> + k * kWidth);
+#endif
+            const int hidden_slot = slot - Cell::kHiddenSlot;
+            if (slot < G)
+                compute_tiles<Stored>(packed, inputs, count, height,
+                                      {d.dweight_ih + (Cell::kInputRow(slot) * H + unit) * F, F, 0,
+                                       F, begin == 0});
+            if (hidden_slot >= 0)
+                compute_tiles<Stored>(packed, states, count, height,
+                                      {d.dweight_hh + (hidden_slot * H + unit) * H, H, 0, H,
+                                       begin == 0});
         }
     }
 }

@@ -17,7 +17,10 @@ from throughtime.layers import GRU, LSTM, RNN
 from throughtime.layers.classic import Classic
 
 assert operators  # which defines torch.ops.throughtime
-SETS = ("portable", "avx2", "avx512", "avx512_bf16")
+OF_FLOAT32 = ("portable", "avx2", "avx512")
+OF_BFLOAT16 = ("avx512_bf16", "amx")
+"""These have the former's kernels for everything else."""
+SETS = OF_FLOAT32 + OF_BFLOAT16
 CELLS = tuple(library.CELLS)
 OUTPUTS, GRADIENTS = 1e-6, 1e-5
 
@@ -38,23 +41,23 @@ class Conditions(NamedTuple):
     pool: bool = True
 
 
-def sets_here() -> tuple[str, ...]:
-    """The instruction sets that the library was built for and this machine has."""
+def sets_here(among: tuple[str, ...] = OF_FLOAT32) -> tuple[str, ...]:
+    """Those of some instruction sets that the library was built for and this machine has."""
     if library.why_missing() is not None:
         return ()
     use = library.load().tt_use_instruction_set
     before = library.load().tt_instruction_set()
-    found = tuple(name for name in SETS if not use(name.encode()))
+    found = tuple(name for name in among if not use(name.encode()))
     use(before)
     return found
 
 
-def conditions_here() -> list[Conditions]:
+def conditions_here(bfloat16: bool = False) -> list[Conditions]:
     """Each instruction set on one thread; the best on two of torch's and on two of its own."""
-    best = sets_here()[-1:]
+    sets = sets_here(OF_BFLOAT16 if bfloat16 else OF_FLOAT32)
     return [
-        *(Conditions(name) for name in sets_here()),
-        *(Conditions(name, 2, pool) for name in best for pool in (True, False)),
+        *(Conditions(name) for name in sets),
+        *(Conditions(name, 2, pool) for name in sets[-1:] for pool in (True, False)),
     ]
 
 

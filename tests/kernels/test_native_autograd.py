@@ -10,6 +10,7 @@ import pytest
 import torch
 from native_runs import (
     CELLS,
+    OF_BFLOAT16,
     Conditions,
     assert_agree,
     assert_same,
@@ -204,7 +205,7 @@ def test_a_second_derivative_is_refused_in_one_line(cell):
 @pytest.mark.parametrize(("lengths", "resets"), [(None, None), ("some", "some")])
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_the_operators_keep_the_rules_of_torch(cell, lengths, resets, bfloat16):
-    if bfloat16 and sets_here()[-1] != "avx512_bf16":
+    if bfloat16 and not sets_here(OF_BFLOAT16):
         pytest.skip("this machine does not multiply bfloat16")
     case, _ = with_leaves(make_case(cell, *SIZES, lengths=lengths, resets=resets))
     layer = case.layer

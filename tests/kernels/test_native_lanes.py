@@ -29,8 +29,8 @@ def kinds_here():
     """Conditions, and whether products are of bfloat16."""
     for conditions in conditions_here():
         yield conditions, False
-        if conditions.instruction_set == "avx512_bf16":
-            yield conditions, True
+    for conditions in conditions_here(bfloat16=True):
+        yield conditions, True
 
 
 def some_lanes(case, index):
