@@ -164,7 +164,8 @@ TT_INLINE Vec larger(Vec a, Vec b) { return (a > b) | (a != a) ? a : b; }
 
 // z, i, f, o: c' = f c + i z and n' = f n + i, both kept times exp(-m') with i = exp(s_i) and
 // m' = max(log f + m, s_i), or s_i where there is nothing yet; h' = o c' / n'. Of what was kept, `keep`
-// is left and of what comes, `share` is taken. Slots: z, keep, share, o, and what f's sum becomes.
+// is left and of what comes, `share` is taken. Slots: z, keep, share, o, and what f's sum becomes;
+// keep below zero where m' is s_i, which neither being 1 tells: both may be rounded to that.
 struct SlstmVariant {
     static constexpr int kGates = 4, kSlots = 5, kCells = 3;
 
@@ -175,7 +176,7 @@ struct SlstmVariant {
         const Vec m = fresh ? log_i : larger(before, log_i);
         const Vec keep = exp_of(before - larger(before, m)), share = exp_of(log_i - m);
         slot[0] = tanh(enter[0] + state[0]);
-        slot[1] = keep;
+        slot[1] = fresh | (m != before) ? -keep : keep;
         slot[2] = share;
         slot[3] = sigmoid(enter[3] + state[3]);
         slot[4] = sigmoid(sum_f);
@@ -188,7 +189,8 @@ struct SlstmVariant {
     // The gradients of the gates' sums; `dcell`, of what the step made of the cell, becomes that of
     // what the cell was.
     static TT_INLINE void backward(Vec dh, const Vec* slot, const Vec* cell, Vec* dcell, Vec* gate) {
-        const Vec z = slot[0], keep = slot[1], share = slot[2], o = slot[3], f = slot[4];
+        const IntVec by_input = slot[1] <= 0.0f;
+        const Vec z = slot[0], keep = by_input ? -slot[1] : slot[1], share = slot[2], o = slot[3], f = slot[4];
         const Vec c = keep * cell[0] + share * z, n = keep * cell[1] + share;
         const Vec out = c / n;
         const Vec dc = dcell[0] + dh * o / n, dn = dcell[1] - dh * o * out / n;
@@ -196,11 +198,10 @@ struct SlstmVariant {
         gate[0] = dc * share * (1.0f - z * z);
         const Vec along_keep = (dc * cell[0] + dn * cell[1]) * keep;
         const Vec along_share = (dc * z + dn) * share;
-        // keep = exp(before - max(before, m)): where that is 1, m' = before moves nothing else.
-        const IntVec fresh = cell[1] == 0.0f, kept = keep == 1.0f;
-        const Vec dm = dcell[2] - along_share - (kept ? Vec{} : along_keep);
-        const Vec dbefore = kept ? Vec{} : along_keep;
-        const IntVec by_input = fresh | (share == 1.0f);
+        // Where `before` is the larger, keep = exp(before - before) moves nothing.
+        const IntVec larger_before = ~by_input | ((cell[1] == 0.0f) & (keep == 1.0f));
+        const Vec dbefore = larger_before ? Vec{} : along_keep;
+        const Vec dm = dcell[2] - along_share - dbefore;
         gate[1] = along_share + (by_input ? dm : Vec{});
         const Vec through = dbefore + (by_input ? Vec{} : dm);
         gate[2] = through * (1.0f - f);

@@ -376,3 +376,24 @@ def test_heads_that_can_not_be_are_refused_in_one_line(name, heads):
     with pytest.raises(OptionError, match=wanted) as caught:
         make(name, 3, 6, heads=heads)
     assert "\n" not in str(caught.value)
+
+
+def test_a_cell_that_barely_forgets_passes_the_gradient_of_its_scale_on():
+    # log f + m is below log i by less than float32 tells from 1 in exp(log f + m - log i).
+    layer = make("slstm", 1, 1)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_()
+        layer.enter.bias.copy_(torch.tensor([1.0, 0.0, 20.0, 0.0]))
+
+    def gradients(dtype, backend):
+        state = [torch.tensor([[each]], dtype=dtype) for each in (0.0, 0.5, 1.0, 0.0)]
+        start = type(layer.initial_state(1))(*(leaf.requires_grad_() for leaf in state))
+        with tt.kernels.use(backend):
+            y, _ = layer.to(dtype)(torch.zeros(1, 3, 1, dtype=dtype), start)
+        return torch.autograd.grad(y.sum(), start)
+
+    expected = gradients(torch.float64, "reference")
+    assert abs(float(expected[3])) > 0.05
+    for got, wanted in zip(gradients(torch.float32, "native"), expected, strict=True):
+        assert_close(got.double(), wanted)
