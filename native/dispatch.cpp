@@ -111,7 +111,7 @@ struct tt_stepper {
 
 extern "C" {
 
-int tt_interface(void) { return 2; }
+int tt_interface(void) { return 3; }
 
 const char* tt_instruction_set(void) { return usable().empty() ? nullptr : chosen_set().name; }
 

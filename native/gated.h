@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "gated_units.h"
+#include "leave.h"
 #include "linear.h"
 #include "rows.h"
 
@@ -33,6 +34,25 @@ TT_INLINE void for_tiles_back(int64_t steps, const Work& tile) {
     for (; t > 0; t -= kTile) tile(t - kTile, std::integral_constant<int, kTile>{});
 }
 
+// Call work(leave, lane, length, share) for every lane, on as many threads as it is worth. Lanes of one
+// share come one after the other and always in the same order.
+template <class Work>
+void for_lanes(const tt_gated& s, bool back, const Work& work) {
+    const int64_t cost = kCostOfGates + (s.leave_weight ? s.outputs : 0);
+    const int64_t worth = s.lanes * s.steps * s.size * cost / kNumbersWorthAThread;
+    const int64_t threads = std::max<int64_t>(1, std::min(s.threads, worth));
+    const int64_t shares = back && s.leave_weight ? s.shares : s.lanes;
+    std::atomic<int64_t> next{0};
+    in_parallel(threads, [&](int64_t) {
+        Leave leave(s, back);
+        for (int64_t share; (share = next.fetch_add(1)) < shares;)
+            for (int64_t lane = share; lane < s.lanes; lane += shares) {
+                const int64_t length = s.lengths ? s.lengths[lane] : s.steps;
+                work(leave, lane, std::min(std::max<int64_t>(length, 0), s.steps), share);
+            }
+    });
+}
+
 // Whether a step starts afresh.
 TT_INLINE bool restarts(const tt_gated& s, int64_t lane, int64_t t) {
     return s.resets && s.resets[lane * s.steps + t];
@@ -41,15 +61,15 @@ TT_INLINE bool restarts(const tt_gated& s, int64_t lane, int64_t t) {
 template <class Unit>
 void gated_forward(const tt_gated& s) {
     const int64_t size = s.size, states = Unit::kStates * size;
+    const int64_t outputs = !Unit::kReadsOut ? states : s.leave_weight ? s.outputs : size;
     float* const kept = Unit::kReadsOut ? s.kept : s.y;
-    const auto of_lane = [&](const Stretch& part) {
-        const int64_t lane = part.lane;
+    for_lanes(s, false, [&](Leave& leave, int64_t lane, int64_t length, int64_t) {
         Rows rows(s, lane);
         const float* const restart = s.restart ? s.restart + lane * states : nullptr;
         float* const h = kept + lane * s.steps * states;
-        float* const y = s.y + lane * s.steps * (Unit::kReadsOut ? size : states);
+        float* const y = s.y + lane * s.steps * outputs;
         const float* before = s.state + lane * states;
-        for_tiles(part.length, [&](int64_t t, auto tile) TT_ALWAYS {
+        for_tiles(length, [&](int64_t t, auto tile) TT_ALWAYS {
             constexpr int kSteps = tile();
             const float* const row = rows.at<kSteps>(t);
             for_vectors(size, [&](int64_t i, int width) TT_ALWAYS {
@@ -65,26 +85,42 @@ void gated_forward(const tt_gated& s) {
                     store_planes<Unit::kStates>(h + (t + k) * states + i, state, size, width);
                 }
             });
-            if constexpr (Unit::kReadsOut)
+            if constexpr (Unit::kReadsOut) {
                 for (int k = 0; k < kSteps; ++k)
-                    Unit::read_out(s, row + k * s.width, h + (t + k) * states, y + (t + k) * size);
+                    Unit::read_out(s, row + k * s.width, h + (t + k) * states,
+                                   s.leave_weight ? leave.u(t + k) : y + (t + k) * size);
+                if (s.leave_weight) leave.forward(t + kSteps, length, y);
+            }
             before = h + (t + kSteps - 1) * states;
         });
         std::copy_n(before, states, s.end + lane * states);
-        std::fill_n(h + part.length * states, (s.steps - part.length) * states, 0.0f);
+        std::fill_n(h + length * states, (s.steps - length) * states, 0.0f);
         if constexpr (Unit::kReadsOut)
-            std::fill_n(y + part.length * size, (s.steps - part.length) * size, 0.0f);
-    };
-    for_stretches(s, of_lane, kCostOfGates, false);
+            std::fill_n(y + length * outputs, (s.steps - length) * outputs, 0.0f);
+    });
+}
+
+// How far ahead of its use a row is asked for.
+constexpr int64_t kStepsAhead = 64;
+
+// Ask for kSteps rows that will be read kStepsAhead steps later, going back.
+template <int kSteps>
+TT_INLINE void ask_for(const float* rows, int64_t t, int64_t width) {
+    if (!rows || t < kStepsAhead) return;
+    const float* const from = rows + (t - kStepsAhead) * width;
+    for (int64_t i = 0; i < kSteps * width; i += 16) __builtin_prefetch(from + i, 0, 2);
 }
 
 template <class Unit>
 void gated_backward(const tt_gated& s, const tt_gated_gradients& d) {
     const int64_t size = s.size, states = Unit::kStates * size;
-    const int64_t outputs = Unit::kReadsOut ? size : states;
+    const int64_t outputs = !Unit::kReadsOut ? states : s.leave_weight ? s.outputs : size;
     const float* const kept = Unit::kReadsOut ? s.kept : s.y;
-    const auto of_lane = [&](const Stretch& part) {
-        const int64_t lane = part.lane;
+    if (s.leave_weight) {
+        std::fill_n(d.dleave_weight, s.shares * outputs * size, 0.0f);
+        std::fill_n(d.dleave_bias, s.shares * outputs, 0.0f);
+    }
+    for_lanes(s, true, [&](Leave& leave, int64_t lane, int64_t length, int64_t share) {
         Rows rows(s, lane);
         RowGradients gradients(s, d, lane);
         const float* const h = kept + lane * s.steps * states;
@@ -100,21 +136,29 @@ void gated_backward(const tt_gated& s, const tt_gated_gradients& d) {
         else
             std::fill_n(carry, states, 0.0f);
         std::vector<float> dh((size_t)(dy && !Unit::kReadsOut ? 0 : kTile * states));
-        gradients.absent(part.length, s.steps);
-        for_tiles_back(part.length, [&](int64_t t, auto tile) TT_ALWAYS {
+        gradients.absent(length, s.steps);
+        for_tiles_back(length, [&](int64_t t, auto tile) TT_ALWAYS {
             constexpr int kSteps = tile();
+            ask_for<kSteps>(h, t, states);
+            ask_for<kSteps>(dy, t, outputs);
             const float* const row = rows.at<kSteps>(t);
             float* const drow = gradients.at(t);
             const float* from = dh.data();
             if constexpr (Unit::kReadsOut) {
+                const bool leaves = dy && s.leave_weight;
+                if (leaves) leave.open(t + kSteps, length, dy);
                 for (int k = 0; k < kSteps; ++k) {
                     if (dy)
                         Unit::read_out_back(s, row + k * s.width, h + (t + k) * states,
-                                            dy + (t + k) * size, dh.data() + k * size,
-                                            drow + k * s.width, dconstants);
+                                            leaves ? leave.du(t + k) : dy + (t + k) * size,
+                                            dh.data() + k * size, drow + k * s.width, dconstants,
+                                            leaves ? leave.u(t + k) : nullptr);
                     else
                         std::fill_n(drow + k * s.width + 2 * size, size, 0.0f);
                 }
+                if (leaves)
+                    leave.close(t, length, dy, d.dleave_weight + share * outputs * size,
+                                d.dleave_bias + share * outputs);
             } else if (dy) {
                 from = dy + t * states;
             }
@@ -151,8 +195,7 @@ void gated_backward(const tt_gated& s, const tt_gated_gradients& d) {
             });
             gradients.done<kSteps>(t);
         });
-    };
-    for_stretches(s, of_lane, kCostOfGates, false);
+    });
 }
 
 }  // namespace TT_ISA

@@ -228,7 +228,8 @@ struct Hgrn {
     }
 
     static TT_INLINE void read_out_back(const tt_gated& s, const float* row, const float* h,
-                                        const float* dy, float* dh, float* drow, float* dconstants) {
+                                        const float* dy, float* dh, float* drow, float* dconstants,
+                                        float* u) {
         const float* const gates = row + kGates * s.size;
         float* const dgates = drow + kGates * s.size;
         const float inverse = inverse_root(s, h);
@@ -240,6 +241,7 @@ struct Hgrn {
             store_some(dgates + i, d * normal * weight * slope(x, gate), width);
             store_some(dconstants + i, load_some(dconstants + i, width) + opened * normal, width);
             store_some(dh + i, opened * weight, width);
+            if (u) store_some(u + i, x * gate * normal * weight, width);
             along += opened * weight * normal;
         });
         const float mean = sum(along) / (float)s.size;

@@ -347,14 +347,19 @@ void multiply_gates(const Stored* const* rows, int count, const Stored* panels, 
     });
 }
 
-// The products of `count` rows with panels of one sum for each unit: outputs[i] is (units,).
+// The products of `count` rows with panels of one sum for each unit: outputs[i] is (units,). They
+// start from `start` (vectors, kWidth), the same for each row, or from zeros if that is null.
 template <class Stored>
 void multiply_rows(const Stored* const* rows, float* const* outputs, int count,
-                   const Stored* panels, int64_t terms, int64_t units) {
+                   const Stored* panels, int64_t terms, int64_t units,
+                   const float* start = nullptr) {
     const int64_t panel = panel_size<Stored>(terms, 1);
     for_blocks<1, Stored>(count, vectors_of(units), [&](int row, int vector, auto many, auto some) {
         constexpr int R = decltype(many)::value, U = decltype(some)::value;
-        Vec sums[U][R][1] = {};
+        Vec sums[U][R][1];
+        for (int u = 0; u < U; ++u)
+            for (int r = 0; r < many; ++r)
+                sums[u][r][0] = start ? load(start + (vector + u) * kWidth) : Vec{};
         multiply<R, U, 1>(sums, rows + row, panels + vector * panel, panel, terms);
         for (int r = 0; r < many; ++r)
             for (int u = 0; u < U; ++u)

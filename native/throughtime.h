@@ -167,14 +167,18 @@ typedef struct {
     int64_t lanes, steps, size; /* B, T, H */
     int64_t states;            /* S */
     int64_t features, width;   /* F, W; F is W where there is no weight */
+    int64_t outputs;           /* D, with leave_weight */
+    int64_t shares;            /* how many parts of it backward adds up apart, at most B */
     const int64_t *lengths;    /* (B,) or null */
     const uint8_t *resets;     /* (B, T) or null */
     const float *x;            /* (B, T, F): features, or the rows themselves */
     const float *weight;       /* (F + 1, W), the last for the constant 1; or null */
     const float *constants;    /* (planes, H) */
+    const float *leave_weight; /* of TT_HGRN: (D, H), a linear map of what is read out; or null */
+    const float *leave_bias;   /* (D,) or null */
     const float *state;        /* (B, S, H): before step 0 */
     const float *restart;      /* (B, S, H): what a reset goes to; with resets */
-    float *y;                  /* (B, T, S, H), the states; (B, T, H) where it reads out */
+    float *y;                  /* (B, T, S, H), the states; (B, T, H), or D for H, where it reads out */
     float *kept;               /* (B, T, H) of TT_HGRN, (B, T / 8 + 7, S, H) of TT_SELECTIVE */
     float *end;                /* (B, S, H): after the last step that is there; not of backward */
 } tt_gated;
@@ -186,11 +190,13 @@ typedef struct {
     float *dx;                 /* (B, T, F), zero where a step is not there */
     float *dweight;            /* (B, F + 1, W): each lane's share; or null */
     float *dconstants;         /* (B, planes, H): each lane's share */
+    float *dleave_weight;      /* (shares, D, H), with leave_weight */
+    float *dleave_bias;        /* (shares, D) */
     float *dstate;             /* (B, S, H) */
     float *drestart;           /* (B, S, H) with resets, null without */
 } tt_gated_gradients;
 
-/* Which instruction set is in use ("avx512_bf16", "avx512", "avx2" or "portable"); choosing another
+/* Which instruction set is in use ("amx", "avx512_bf16", "avx512", "avx2" or "portable"); another
  * returns 2 where the machine has it not. Choosing is for tests and is not safe beside other calls. */
 /* The number of this interface; another one is not to be called. */
 TT_API int tt_interface(void);

@@ -45,7 +45,9 @@ RELEVANT = {
     **dict.fromkeys(
         ("variant_cells.h", "variant_forward.h", "variant_backward.h"), ("test_variants.py",)
     ),
-    **dict.fromkeys(("gated.h", "gated_units.h", "rows.h", "selective.h"), ("test_gated.py",)),
+    **dict.fromkeys(
+        ("gated.h", "gated_units.h", "leave.h", "rows.h", "selective.h"), ("test_gated.py",)
+    ),
 }
 """Tests of a file of native/; those of whole sequences for the others."""
 
@@ -104,7 +106,9 @@ def judged(
     mutations: list[Mutation], best: str, jobs: int, folder: Path
 ) -> Iterator[tuple[Mutation, Outcome]]:
     """Build and test each mutation, some side by side, each in one of as many folders."""
-    options = {"THROUGHTIME_SETS": best, "THROUGHTIME_OPTIMIZATION": "-O0"}
+    # What multiplies bfloat16 in registers is not in tiles, so with these both are built.
+    sets = "avx512_bf16;amx" if best == "amx" else best
+    options = {"THROUGHTIME_SETS": sets, "THROUGHTIME_OPTIMIZATION": "-O0"}
     free: Queue[Build] = Queue()
     for job in range(jobs):
         free.put(Build(folder / str(job), options))
@@ -146,8 +150,8 @@ def main() -> None:
         print("\n".join(f"{each.file:12} {each.name}" for each in mutations))
         return
     best = best_set()
-    if best != "avx512_bf16":
-        mutations = [each for each in mutations if "bfloat16" not in each.name]
+    missing = {"avx512_bf16": ("tiles:",), "amx": ()}.get(best, ("tiles:", "bfloat16"))
+    mutations = [each for each in mutations if not any(words in each.name for words in missing)]
     # Unchanged sources are the first to be judged: what fails without a mutation proves nothing.
     files = {tuple(tests_of(each.file)): each.file for each in mutations}.values()
     whole = [Mutation("nothing", file, "#pragma once", "#pragma once") for file in files]

@@ -174,8 +174,57 @@ MUTATIONS = (
     Mutation(
         "the bfloat16 state of the step before is read again",
         "forward.h",
-        "ring + ((~t & 1) * (int64_t)many",
-        "ring + ((t & 1) * (int64_t)many",
+        "ring + ((~t & 1) * ring_rows",
+        "ring + ((t & 1) * ring_rows",
+    ),
+    # Tiles
+    Mutation(
+        "tiles: the second sixteen rows are the first",
+        "tiles.h",
+        "across[m] = {rows + m * kTileRows * terms + begin,",
+        "across[m] = {rows + begin,",
+    ),
+    Mutation(
+        "tiles: all columns are that of the first gate",
+        "tiles.h",
+        "u * panel_stride + (begin * kGates + 2 * g) * kWidth",
+        "u * panel_stride + begin * kGates * kWidth",
+    ),
+    Mutation(
+        "tiles: a long sum starts again",
+        "tiles.h",
+        "multiply_tiles<kM, kN>(across, down, count, to, kApart, true);",
+        "multiply_tiles<kM, kN>(across, down, count, to, kApart, begin == 0);",
+    ),
+    Mutation(
+        "tiles: a tile is turned but for its quarters",
+        "tiles.h",
+        "exchange(8);",
+        "",
+    ),
+    Mutation(
+        "tiles: rows are not filled up with zeros",
+        "forward.h",
+        "if (!kSame && input_row > F) inputs.clear(input_rows * input_row);",
+        "",
+    ),
+    Mutation(
+        "tiles: packed rows are not filled up with zeros",
+        "weights.h",
+        "k < padded<Stored>(count); k += 2",
+        "k < count; k += 2",
+    ),
+    Mutation(
+        "tiles: a later block of rows is all there is of a gradient",
+        "weights.h",
+        "whole && !tile.first);",
+        "false);",
+    ),
+    Mutation(
+        "tiles: gradients of a step stay where they were at the last",
+        "backward.h",
+        "rows[i] = std::copy_n(rows[i], terms_, copy) - terms_;",
+        "if (i) rows[i] = std::copy_n(rows[i], terms_, copy) - terms_;",
     ),
     # Gradients of weights
     Mutation(

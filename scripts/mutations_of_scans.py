@@ -70,6 +70,34 @@ MUTATIONS = (
         "load_some(dh + i, width)",
     ),
     Mutation(
+        "leave: the last steps are not multiplied",
+        "leave.h",
+        "if (t % kLeaveSteps && t != length) return;\n"
+        "        const int64_t first = (t - 1) / kLeaveSteps * kLeaveSteps;\n"
+        "        const float* rows[kLeaveSteps];\n"
+        "        float* outputs[kLeaveSteps];\n"
+        "        for (int64_t k = first; k < t; ++k) {\n"
+        "            rows[k - first] = u(k);",
+        "if (t % kLeaveSteps) return;\n"
+        "        const int64_t first = (t - 1) / kLeaveSteps * kLeaveSteps;\n"
+        "        const float* rows[kLeaveSteps];\n"
+        "        float* outputs[kLeaveSteps];\n"
+        "        for (int64_t k = first; k < t; ++k) {\n"
+        "            rows[k - first] = u(k);",
+    ),
+    Mutation(
+        "leave: only the first steps count for the bias",
+        "leave.h",
+        "store_some(dbias + i, load_some(dbias + i, width) + total, width);",
+        "store_some(dbias + i, total, width);",
+    ),
+    Mutation(
+        "leave: u is not made again for the weight's gradient",
+        "gated_units.h",
+        "if (u) store_some(u + i, x * gate * normal * weight, width);",
+        "",
+    ),
+    Mutation(
         "rows: the bias has no gradient",
         "rows.h",
         "add(features_, i, total, width);",

@@ -175,7 +175,7 @@ def test_nothing_comes_out_of_the_padding(name, features):
     x = case.x.clone().requires_grad_()
     y, _ = run(case._replace(x=x))
     weights = torch.ones_like(y).masked_fill(absent[:, :, None], float("nan"))
-    if name in ("min_gru", "min_lstm", "rg_lru", "selective"):
+    if name in ("min_gru", "min_lstm", "rg_lru", "hgrn", "selective"):
         (gradient,) = torch.autograd.grad(y, x, weights)
         assert gradient.isfinite().all()
         assert not gradient[absent].any()
@@ -267,8 +267,47 @@ def test_the_operator_is_sound(name, features):
     fixed = (given.gates, given.scale, given.bound, given.epsilon)
     torch.library.opcheck(
         torch.ops.throughtime.gated.default,
-        (leaf(given.x), weight, leaf(constants), *planes, case.lengths, case.resets, *fixed),
+        (
+            *(leaf(given.x), weight, leaf(constants)),
+            *((None, None) if given.leave is None else map(leaf, given.leave.parameters())),
+            *(*planes, case.lengths, case.resets, *fixed),
+        ),
     )
+
+
+@needs_library
+@pytest.mark.parametrize(("lanes", "steps", "outputs"), [(1, 200, 3), (35, 70, 40), (3, 0, 2)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_matrix_behind_a_recurrence_is_a_product_with_its_output(lanes, steps, outputs, bias):
+    case = make_case("hgrn", lanes, steps, lengths="some", resets="some")
+    leave = nn.Linear(21, outputs, bias=bias)
+    parameters = [*case.layer.parameters(), *leave.parameters()]
+    own = {id(each) for each in case.layer.leave.parameters()}
+    parameters = [each for each in parameters if id(each) not in own]
+    within = torch.arange(steps) < case.lengths[:, None]
+    found = []
+    for apart in (False, True):
+        x = case.x.clone().requires_grad_()
+        given = case.layer.compiled(x)._replace(leave=None if apart else leave)
+        y, end = run_gated(given, case.state, case.restart, case.lengths, case.resets)
+        if apart:
+            y = leave(y).masked_fill(~within[:, :, None], 0)
+        loss = weighted(y) + weighted(end, 1)
+        found.append([y, end, *torch.autograd.grad(loss, [x, *parameters])])
+    for got, wanted in zip(*found, strict=True):
+        size = 1 + float(wanted.detach().abs().max()) if wanted.numel() else 1.0
+        torch.testing.assert_close(got, wanted, rtol=0, atol=2e-6 * size)
+
+
+@needs_library
+def test_which_threads_run_a_matrix_behind_a_recurrence_changes_nothing():
+    case = make_case("hgrn", 35, 70, units=130, lengths="some")
+    runs = []
+    for conditions in conditions_here()[-3:]:
+        with under(conditions):
+            runs.append(with_gradients(case))
+    for other in runs[1:]:
+        assert_same(other, runs[0])
 
 
 @needs_library
@@ -279,6 +318,8 @@ def test_the_operator_is_sound(name, features):
         ({"x": torch.ones(2, 19, 2)}, r"x as float32 \(3, 19, 2\)"),
         ({"constants": torch.ones(1, 21)}, r"constants as float32 \(0, 21\)"),
         ({"weight": torch.ones(3, 42).double()}, r"got torch.float64 \(3, 42\)"),
+        ({"leave": nn.Linear(21, 2)}, "no matrix behind a native min_gru"),
+        ({"leave": nn.Linear(20, 2)}, r"leave_weight as float32 \(2, 21\)"),
     ],
 )
 def test_other_sizes_are_refused(change, message):

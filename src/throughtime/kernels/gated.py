@@ -20,6 +20,13 @@ FEW_FEATURES = 16
 torch's product is faster by more than that."""
 
 
+class Affine(NamedTuple):
+    """A linear map that is no layer: weight (N, F) and bias (N,)."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+
+
 class Gated(NamedTuple):
     """What a compiled recurrence is given in place of coefficients.
 
@@ -40,15 +47,10 @@ class Gated(NamedTuple):
     """Eigenvalues are scale * keep + 1 - scale."""
     bound: float = 0.0
     epsilon: float = 0.0
+    leave: Affine | nn.Linear | None = None
+    """A map of what is read out, (B, T, H), that the kernel makes, too, to (B, T, D)."""
     finish: Callable[[Tensor], Tensor] | None = None
     """From the kernel's output to the layer's, where they are not the same."""
-
-
-class Affine(NamedTuple):
-    """A linear map that is no layer: weight (N, F) and bias (N,)."""
-
-    weight: Tensor
-    bias: Tensor | None = None
 
 
 def rows(x: Tensor, *maps: Affine | nn.Linear) -> tuple[Tensor, Tensor | None]:
@@ -78,9 +80,9 @@ def gated_of(layer: Any, x: Tensor, state: Tensor) -> Gated | None:
         not isinstance(layer, nn.Module)
         or not hasattr(type(layer), "compiled")
         or torch.is_autocast_enabled("cpu")
-        or not all(each.dtype == torch.float32 for each in (x, state, *layer.parameters()))
-        or not all(_is_plain(part) for part in layer.children())
         or not {"coefficients", "read_out"}.isdisjoint(layer.__dict__)
+        or not all(_is_plain(part) for part in layer.children())
+        or not _is_float32(x, state, *_parameters(layer))
     ):
         return None
     given: Gated | None = layer.compiled(x)  # type: ignore[operator]
@@ -117,6 +119,8 @@ def run_gated(
         gated.x,
         gated.weight,
         before.new_empty(0, before.shape[2]) if constants is None else constants,
+        None if gated.leave is None else gated.leave.weight,
+        None if gated.leave is None else gated.leave.bias,
         before,
         None if restart is None else planes(restart),
         lengths,
@@ -128,6 +132,16 @@ def run_gated(
     )
     end = end.transpose(1, 2).flatten(1)
     return y if gated.finish is None else gated.finish(y), end
+
+
+def _parameters(layer: nn.Module) -> list[Tensor | None]:
+    """Return those of a layer of plain parts, sooner than `layer.parameters()` does."""
+    modules = (layer, *layer.children())
+    return [parameter for each in modules for parameter in each._parameters.values()]
+
+
+def _is_float32(*tensors: Tensor | None) -> bool:
+    return all(each is None or each.dtype == torch.float32 for each in tensors)
 
 
 def _is_plain(module: nn.Module) -> bool:

@@ -20,16 +20,20 @@ _PLANES = {"min_gru": (2, 0), "min_lstm": (3, 0), "rg_lru": (3, 1), "rotation": 
 _PLANES |= {"hgrn": (3, 1), "selective": (2, 1)}
 """Pre-activations and constants of a unit; selective has some for each of its states beside."""
 
+_MOST_SHARES = 16
+"""Parts of the gradient of a matrix behind a recurrence, which threads compute side by side."""
+
 _operators: Any = torch.library.Library("throughtime", "FRAGMENT")  # type: ignore[no-untyped-call]
 _GIVEN = (
-    "Tensor x, Tensor? weight, Tensor constants, Tensor state, Tensor? restart, Tensor? lengths, "
-    "Tensor? resets"
+    "Tensor x, Tensor? weight, Tensor constants, Tensor? leave_weight, Tensor? leave_bias, "
+    "Tensor state, Tensor? restart, Tensor? lengths, Tensor? resets"
 )
 _OPTIONS = "str gates, float scale, float bound, float epsilon"
 _operators.define(f"gated({_GIVEN}, {_OPTIONS}) -> (Tensor y, Tensor end, Tensor kept)")
 _operators.define(
     f"gated_backward(Tensor? dy, Tensor? dend, Tensor y, Tensor kept, {_GIVEN}, {_OPTIONS}) "
-    "-> (Tensor dx, Tensor dweight, Tensor dconstants, Tensor dstate, Tensor drestart)"
+    "-> (Tensor dx, Tensor dweight, Tensor dconstants, Tensor dleave_weight, Tensor dleave_bias, "
+    "Tensor dstate, Tensor drestart)"
 )
 
 
@@ -37,15 +41,20 @@ def _run(
     x: Tensor,
     weight: Tensor | None,
     constants: Tensor,
+    leave_weight: Tensor | None,
+    leave_bias: Tensor | None,
     state: Tensor,
     restart: Tensor | None,
     lengths: Tensor | None,
     resets: Tensor | None,
     *options: Any,
 ) -> tuple[Tensor, ...]:
-    _check(x, weight, constants, state, restart, lengths, resets, options[0])
-    results = _new_results(x, state, options[0], memory.new)
-    given = [_dense(each) for each in (lengths, resets, x, weight, constants, state, restart)]
+    leave = leave_weight, leave_bias
+    _check(x, weight, constants, leave, state, restart, lengths, resets, options[0])
+    results = _new_results(x, leave_weight, state, options[0], memory.new)
+    given = [
+        _dense(each) for each in (lengths, resets, x, weight, constants, *leave, state, restart)
+    ]
     _call("tt_gated_forward", _view(x, weight, state, options, given, results))
     return results
 
@@ -58,32 +67,44 @@ def _run_backward(
     x: Tensor,
     weight: Tensor | None,
     constants: Tensor,
+    leave_weight: Tensor | None,
+    leave_bias: Tensor | None,
     state: Tensor,
     restart: Tensor | None,
     lengths: Tensor | None,
     resets: Tensor | None,
     *options: Any,
 ) -> tuple[Tensor, ...]:
-    found = _fake_backward(dy, dend, y, kept, x, weight, constants, state, restart)
-    dx, dweight, dconstants, dstate, drestart = found
+    leave = leave_weight, leave_bias
+    found = _fake_backward(dy, dend, y, kept, x, weight, constants, *leave, state, restart)
+    dx, *common, dstate, drestart = found
     # Each lane has its own share of what they have in common, so that it does not matter which
-    # thread runs which.
-    lanes = x.shape[0]
-    shares = dweight.new_empty(lanes, *dweight.shape), dconstants.new_empty(lanes, *constants.shape)
-    given = [_dense(each) for each in (lengths, resets, x, weight, constants, state, restart)]
+    # thread runs which; of a matrix behind it, which is large, some lanes have one together.
+    counts = (x.shape[0], x.shape[0], *[_shares(x)] * 2)
+    shares = [
+        each.new_empty(count, *each.shape) for count, each in zip(counts, common, strict=True)
+    ]
+    given = [
+        _dense(each) for each in (lengths, resets, x, weight, constants, *leave, state, restart)
+    ]
     dy, dend = _dense(dy), _dense(dend)
     gradients = library.GatedGradients(*map(_address, (dy, dend, dx, *shares, dstate, drestart)))
     view = _view(x, weight, state, options, given, (y, None, kept))
     _call("tt_gated_backward", view, gradients)
-    torch.sum(shares[0], 0, out=dweight)
-    torch.sum(shares[1], 0, out=dconstants)
+    for share, whole in zip(shares, common, strict=True):
+        torch.sum(share, 0, out=whole)
     return found
+
+
+def _shares(x: Tensor) -> int:
+    return min(x.shape[0], _MOST_SHARES)
 
 
 def _check(
     x: Tensor,
     weight: Tensor | None,
     constants: Tensor,
+    leave: tuple[Tensor | None, Tensor | None],
     state: Tensor,
     restart: Tensor | None,
     lengths: Tensor | None,
@@ -98,6 +119,8 @@ def _check(
         "x": (x, (lanes, *x.shape[1:2], x.shape[2] if weight is not None else width)),
         "weight": (weight, (x.shape[-1] + 1, width)),
         "constants": (constants, (planes + states * alone, size)),
+        "leave_weight": (leave[0], (0 if leave[0] is None else len(leave[0]), size)),
+        "leave_bias": (leave[1], (0 if leave[0] is None else len(leave[0]),)),
         "state": (state, (lanes, states if alone else 1 + (gates == "rotation"), size)),
         "restart": (restart, (lanes, states, size)),
     }
@@ -107,6 +130,8 @@ def _check(
                 f"expected {name} as float32 {shape} in a native {gates}, got {tensor.dtype} "
                 f"{tuple(tensor.shape)}"
             )
+    if leave[0] is not None and gates != "hgrn":
+        raise ShapeError(f"expected no matrix behind a native {gates}, got one")
     if (resets is None) != (restart is None):
         raise ShapeError("expected resets and restart, the state that they go to, together")
     if lengths is not None and (lengths.dtype != torch.int64 or lengths.shape != (lanes,)):
@@ -127,16 +152,20 @@ def _view(
     gates, scale, bound, epsilon = options
     lanes, steps, features = x.shape
     y, end, kept = results
+    assert y is not None
     return library.Gated(
         library.GATES[gates],
         *(scale, bound, epsilon),
         *(torch.get_num_threads(), lanes, steps, state.shape[2], state.shape[1]),
         *(features, features if weight is None else weight.shape[1]),
+        *(y.shape[2], _shares(x)),
         *map(_address, (*given, y, kept, end)),
     )
 
 
-def _new_results(x: Tensor, state: Tensor, gates: str, new: Any) -> tuple[Tensor, ...]:
+def _new_results(
+    x: Tensor, leave_weight: Tensor | None, state: Tensor, gates: str, new: Any
+) -> tuple[Tensor, ...]:
     """Return y, end and what is kept for backward, not filled."""
     (lanes, states, size), steps = state.shape, x.shape[1]
     rows, width = 0, size
@@ -146,6 +175,8 @@ def _new_results(x: Tensor, state: Tensor, gates: str, new: Any) -> tuple[Tensor
         # The states before every eighth step, and before those that are left over.
         rows, width = lanes * (steps // 8 + 7), states * size
     outputs = size if gates in READS_OUT else states * size
+    if leave_weight is not None:
+        outputs = leave_weight.shape[0]
     y = x.new_empty(lanes, steps, outputs)
     return y, state.new_empty(state.shape), new(rows, width, state)
 
@@ -155,7 +186,7 @@ def _new(rows: Any, width: Any, like: Tensor) -> Tensor:
 
 
 def _fake(x: Tensor, *others: Any) -> tuple[Tensor, ...]:
-    return _new_results(x, others[2], others[6], _new)
+    return _new_results(x, others[2], others[4], others[8], _new)
 
 
 def _fake_backward(
@@ -166,16 +197,20 @@ def _fake_backward(
     x: Tensor,
     weight: Tensor | None,
     constants: Tensor,
+    leave_weight: Tensor | None,
+    leave_bias: Tensor | None,
     state: Tensor,
     restart: Tensor | None,
     *_: Any,
 ) -> tuple[Tensor, ...]:
-    """Return dx, dweight, dconstants, dstate, drestart, not filled; of what is not there, none."""
+    """Return the gradients, not filled; of what is not there, empty ones."""
     new = state.new_empty
     return (
         new(x.shape),
         new(0, 0) if weight is None else new(weight.shape),
         new(constants.shape),
+        new(0, 0) if leave_weight is None else new(leave_weight.shape),
+        new(0) if leave_weight is None else new(leave_weight.shape[0]),
         new(state.shape),
         new(0, *state.shape[1:]) if restart is None else new(state.shape),
     )
@@ -185,8 +220,8 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
     y, _, kept = output
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(kept)
-    ctx.save_for_backward(y, kept, *inputs[:7])
-    ctx.options = inputs[7:]
+    ctx.save_for_backward(y, kept, *inputs[:9])
+    ctx.options = inputs[9:]
 
 
 def _backward(ctx: Any, dy: Tensor | None, dend: Tensor | None, _: Any) -> tuple[Any, ...]:

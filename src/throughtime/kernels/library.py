@@ -27,7 +27,7 @@ GATES = {
 """Gated linear recurrences that the library computes, and their numbers in its interface."""
 
 _NAMES = ("libthroughtime.so", "libthroughtime.dylib", "throughtime.dll")
-_INTERFACE = 2
+_INTERFACE = 3
 _TORCH = "/torch/lib/"
 """What the paths of torch's own shared libraries have in common."""
 
@@ -134,9 +134,10 @@ class Gated(ctypes.Structure):
         ("gates", c_int32),
         *((name, c_float) for name in ("scale", "bound", "epsilon")),
         *((name, c_int64) for name in ("threads", "lanes", "steps", "size", "states")),
-        *((name, c_int64) for name in ("features", "width")),
+        *((name, c_int64) for name in ("features", "width", "outputs", "shares")),
         *((name, c_void_p) for name in ("lengths", "resets", "x", "weight", "constants")),
-        *((name, c_void_p) for name in ("state", "restart", "y", "kept", "end")),
+        *((name, c_void_p) for name in ("leave_weight", "leave_bias", "state", "restart")),
+        *((name, c_void_p) for name in ("y", "kept", "end")),
     )
 
 
@@ -145,7 +146,10 @@ class GatedGradients(ctypes.Structure):
 
     _fields_ = tuple(
         (name, c_void_p)
-        for name in ("dy", "dend", "dx", "dweight", "dconstants", "dstate", "drestart")
+        for name in (
+            *("dy", "dend", "dx", "dweight", "dconstants", "dleave_weight", "dleave_bias"),
+            *("dstate", "drestart"),
+        )
     )
 
 

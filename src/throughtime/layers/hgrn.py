@@ -73,7 +73,7 @@ class HGRN(LinearRecurrent):
             scale=gates.scale(negative=self.negative_eigenvalues),
             bound=self.lower_bound,
             epsilon=_EPSILON,
-            finish=self.leave,
+            leave=self.leave,
         )
 
     def read_out(self, h: Tensor, x: Tensor) -> Tensor:
