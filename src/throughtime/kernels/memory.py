@@ -18,6 +18,9 @@ WORTH_PARKING = 2**20
 """Bytes from which memory is parked; smaller pieces are what allocators are good at."""
 MOST_PARKED = 8
 """Pieces parked at once; the oldest goes back to the system for good when there are more."""
+LITTLE = 2**23
+"""Bytes up to which the system is not told that it may take a piece: telling it takes a hundredth
+of a step, and allocators keep more."""
 
 _parked: list[mmap.mmap] = []
 
@@ -54,6 +57,7 @@ def _take(size: int) -> mmap.mmap:
 
 
 def _park(memory: mmap.mmap) -> None:
-    memory.madvise(mmap.MADV_FREE)
+    if len(memory) > LITTLE:
+        memory.madvise(mmap.MADV_FREE)
     _parked.append(memory)
     del _parked[:-MOST_PARKED]
