@@ -27,7 +27,10 @@ _HOMES = {
     "resume": "throughtime.training",
     "Stream": "throughtime.stream",
 }
-_ROOMS = ("bench", "check", "data", "errors", "kernels", "layers", "state", "tasks", "testing")
+_ROOMS = (
+    *("bench", "check", "data", "errors", "inspect", "kernels", "layers", "state", "tasks"),
+    "testing",
+)
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]
 

@@ -74,13 +74,17 @@ class GRU(Classic):
 
     def advance(self, enter: Tensor, hidden: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """One step from the gates' shares (B, 3 H) to y (B, H)."""
+        gates = self.gate_values(enter, hidden)
+        h = ((1 - gates["z"]) * gates["n"] + gates["z"] * state.h).to(state.h.dtype)
+        return h, GRUState(h)
+
+    def gate_values(self, enter: Tensor, hidden: Tensor) -> dict[str, Tensor]:
+        """Return r, z and n, (..., H) each, from the gates' shares (..., 3 H)."""
         input_r, input_z, input_n = enter.chunk(3, dim=-1)
         hidden_r, hidden_z, hidden_n = hidden.chunk(3, dim=-1)
-        reset_gate = torch.sigmoid(input_r + hidden_r)
-        update_gate = torch.sigmoid(input_z + hidden_z)
-        candidate = torch.tanh(input_n + reset_gate * hidden_n)
-        h = ((1 - update_gate) * candidate + update_gate * state.h).to(state.h.dtype)
-        return h, GRUState(h)
+        r = torch.sigmoid(input_r + hidden_r)
+        z = torch.sigmoid(input_z + hidden_z)
+        return {"r": r, "z": z, "n": torch.tanh(input_n + r * hidden_n)}
 
     def fused(self, x: Tensor, state: GRUState) -> tuple[Tensor, GRUState]:
         """All steps in torch's kernel: x (B, T, F) to y (B, T, H)."""

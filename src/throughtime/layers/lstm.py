@@ -79,11 +79,20 @@ class LSTM(Classic):
 
     def advance(self, enter: Tensor, hidden: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One step from the gates' shares (B, 4 H) to y (B, H)."""
-        into, forget, cell, output = (enter + hidden).chunk(4, dim=-1)
-        c = torch.sigmoid(forget) * state.c + torch.sigmoid(into) * torch.tanh(cell)
-        c = c.to(state.c.dtype)
-        h = (torch.sigmoid(output) * torch.tanh(c)).to(state.h.dtype)
+        gates = self.gate_values(enter, hidden)
+        c = (gates["f"] * state.c + gates["i"] * gates["g"]).to(state.c.dtype)
+        h = (gates["o"] * torch.tanh(c)).to(state.h.dtype)
         return h, LSTMState(h, c)
+
+    def gate_values(self, enter: Tensor, hidden: Tensor) -> dict[str, Tensor]:
+        """Return i, f, g and o, (..., H) each, from the gates' shares (..., 4 H)."""
+        into, forget, cell, output = (enter + hidden).chunk(4, dim=-1)
+        return {
+            "i": torch.sigmoid(into),
+            "f": torch.sigmoid(forget),
+            "g": torch.tanh(cell),
+            "o": torch.sigmoid(output),
+        }
 
     def fused(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """All steps in torch's kernel: x (B, T, F) to y (B, T, H)."""
