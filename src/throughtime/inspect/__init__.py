@@ -4,6 +4,13 @@ from throughtime.inspect.automaton import Automaton
 from throughtime.inspect.capacity import MemoryCapacity, memory_capacity
 from throughtime.inspect.context import ContextCurve, order, usage
 from throughtime.inspect.drawing import to_svg
+from throughtime.inspect.dynamics import (
+    Components,
+    FixedPoints,
+    fixed_points,
+    principal_components,
+    saturation,
+)
 from throughtime.inspect.extraction import Extraction, Recogniser, extract_automaton, fidelity
 from throughtime.inspect.gradients import GradientByLag, gradient_by_lag, state_gradients
 from throughtime.inspect.lyapunov import lyapunov_exponents
@@ -12,19 +19,24 @@ from throughtime.inspect.replay import replay
 
 __all__ = [
     "Automaton",
+    "Components",
     "ContextCurve",
     "Extraction",
+    "FixedPoints",
     "GradientByLag",
     "MemoryCapacity",
     "Recogniser",
     "extract_automaton",
     "fidelity",
+    "fixed_points",
     "gradient_by_lag",
     "lyapunov_exponents",
     "memory_capacity",
     "order",
+    "principal_components",
     "replay",
     "run_patched",
+    "saturation",
     "state_gradients",
     "to_svg",
     "usage",
