@@ -14,6 +14,7 @@ from throughtime.inspect.dynamics import (
 from throughtime.inspect.extraction import Extraction, Recogniser, extract_automaton, fidelity
 from throughtime.inspect.gradients import GradientByLag, gradient_by_lag, state_gradients
 from throughtime.inspect.lyapunov import lyapunov_exponents
+from throughtime.inspect.memory import MemoryReport, memory_report
 from throughtime.inspect.patch import run_patched
 from throughtime.inspect.replay import replay
 
@@ -25,6 +26,7 @@ __all__ = [
     "FixedPoints",
     "GradientByLag",
     "MemoryCapacity",
+    "MemoryReport",
     "Recogniser",
     "extract_automaton",
     "fidelity",
@@ -32,6 +34,7 @@ __all__ = [
     "gradient_by_lag",
     "lyapunov_exponents",
     "memory_capacity",
+    "memory_report",
     "order",
     "principal_components",
     "replay",

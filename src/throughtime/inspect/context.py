@@ -102,7 +102,7 @@ def _curve(
     if not counts or counts[0] < 1:
         raise OptionError(f"expected contexts of 1 step or more, got {tuple(contexts)}")
     generator = np.random.default_rng(seed)
-    inputs, targets = _windows(examples, counts[-1], positions, generator)
+    inputs, targets = draw_windows(examples, counts[-1], positions, generator)
     losses = []
     for k in counts:
         given = _shuffled(inputs, k, generator) if shuffled else inputs[:, -k:]
@@ -127,7 +127,7 @@ def _curve(
     )
 
 
-def _windows(
+def draw_windows(
     examples: Sequence[Example], steps: int, positions: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw windows of inputs, (P, T, ...), and the targets of their last steps, (P, 1, ...)."""
@@ -146,12 +146,24 @@ def _windows(
     return inputs, np.stack([examples[n].targets[t : t + 1] for n, t in cuts])
 
 
+def longest_context(examples: Sequence[Example]) -> int:
+    """Return the most steps up to a target without a fresh start, 0 where there is no target."""
+    each = [_since_start(example)[_judged(example, 1)].max(initial=0) for example in examples]
+    return int(max(each, default=0))
+
+
+def _since_start(example: Example) -> np.ndarray:
+    """Return how many steps there are from the last fresh start up to and with each step."""
+    places = np.arange(len(example))
+    since: np.ndarray = places - np.maximum.accumulate(np.where(example.starts, places, 0)) + 1
+    return since
+
+
 def _judged(example: Example, steps: int) -> np.ndarray:
     """Return the steps that have a target and so many steps up to them without a fresh start."""
     targets = example.targets.reshape(len(example), -1)
     there = (targets >= 0).all(1) if targets.dtype.kind == "i" else ~np.isnan(targets).any(1)
-    started = np.maximum.accumulate(np.where(example.starts, np.arange(len(example)), 0))
-    found: np.ndarray = np.flatnonzero(there & (np.arange(len(example)) - started >= steps - 1))
+    found: np.ndarray = np.flatnonzero(there & (_since_start(example) >= steps))
     return found
 
 
