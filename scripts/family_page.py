@@ -3,9 +3,9 @@
     python scripts/family_page.py
 
 Whether a layer's step is exported and its forward compiled is what `tests/exported.py` prints,
-which is run here. Times are the part `family` of benchmarks/results/family.json, by
-`throughtime bench family --out benchmarks/results/family.json`, where that is there. What layers
-can do is benchmarks/results/claims.jsonl, by `python -m benchmarks.battery claims`.
+which is run here. Times are the part `family` of benchmarks/results/kernels.json, by
+`python benchmarks/kernels.py`. What layers can do is benchmarks/results/claims.jsonl, by
+`python -m benchmarks.battery claims`.
 """
 
 import json
@@ -20,7 +20,7 @@ from throughtime.layers.registry import maker_of
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "family.md"
 CLAIMS = ROOT / "benchmarks" / "results" / "claims.jsonl"
-TIMES = ROOT / "benchmarks" / "results" / "family.json"
+TIMES = ROOT / "benchmarks" / "results" / "kernels.json"
 FEATURES, UNITS = 1, 128
 
 HEAD = """# The family
