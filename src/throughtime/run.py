@@ -90,6 +90,20 @@ class Run:
         """Where the training data lies as seen from here; empty when it was a frame."""
         return locate(self.config.source, self.path)
 
+    def given(self, data: Any, purpose: str) -> Any:
+        """Return data, or where that is None the source of what the run was trained on.
+
+        Raises:
+            OptionError: when no data is given and the run was trained on a frame.
+        """
+        source = self.source if data is None else data
+        if isinstance(source, str) and not source:
+            raise OptionError(
+                f"expected data to {purpose} {self.path} on, got none: it was trained on a frame; "
+                "give that one"
+            )
+        return source
+
     def evaluate(
         self, data: Any = None, *, split: str | None = None, tell: Tell | None = None
     ) -> dict[str, Any]:
@@ -111,12 +125,7 @@ class Run:
             DataError: when the data can't be read as the training data was.
             OptionError: when no data is given and the run was trained on a frame.
         """
-        source = self.source if data is None else data
-        if isinstance(source, str) and not source:
-            raise OptionError(
-                f"expected data to evaluate {self.path} on, got none: it was trained on a frame; "
-                "give that one"
-            )
+        source = self.given(data, "evaluate")
         fractions = None if split is None else parse_split(split)
         task = task_from_json(self.config.task, self.task.vocabulary_json())
         if fractions is not None and len(fractions) != len(task.parts):

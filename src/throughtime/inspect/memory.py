@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from throughtime.data.windows import Example
-from throughtime.errors import OptionError
 from throughtime.inspect.capacity import MemoryCapacity, memory_capacity
 from throughtime.inspect.context import (
     CONTEXTS,
@@ -114,12 +113,7 @@ def memory_report(
         DataError: when the data can't be read as the training data was, or is too short.
         OptionError: when no data is given and the run was trained on a frame.
     """
-    source = run.source if data is None else data
-    if isinstance(source, str) and not source:
-        raise OptionError(
-            f"expected data to measure the memory of {run.path} with, got none: it was trained on "
-            "a frame; give that one"
-        )
+    source = run.given(data, "measure the memory of")
     task, model = run.task, run.model
     examples = task.examples(task.read(source), "validation")
     longest = longest_context(examples)
