@@ -67,6 +67,21 @@ def test_sequences_beyond_a_chunk_are_the_fold(cell, sizes, lengths, resets):
     assert_native_is_the_fold(case, gradients=2e-6, sums=True)
 
 
+@needs_bfloat16
+@pytest.mark.parametrize("cell", CELLS)
+def test_long_sums_of_bfloat16_are_near_the_fold(cell):
+    # More terms, and for weights more rows, than are summed up in one go.
+    case = make_case(cell, 20, 30, 300, 80)
+    with torch.no_grad():
+        case.layer.weight_ih.mul_(0.06)
+        case.layer.weight_hh.mul_(0.06)
+    expected = run_with_gradients(reference, case.double())
+    for conditions in conditions_here(bfloat16=True):
+        with under(conditions):
+            got = run_with_gradients(native, case, bfloat16=True)
+        assert_agree(got, expected, outputs=2e-2, gradients=0.1, sums=True, where=conditions)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("bfloat16", [False, pytest.param(True, marks=needs_bfloat16)])
 @pytest.mark.parametrize(("lengths", "resets"), [(None, None), ("some", "some")])
