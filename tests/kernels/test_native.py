@@ -68,7 +68,7 @@ def test_sequences_beyond_a_chunk_are_the_fold(cell, sizes, lengths, resets):
 
 
 @needs_bfloat16
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ["rnn_tanh", "lstm", "gru"])
 def test_long_sums_of_bfloat16_are_near_the_fold(cell):
     # More terms, and for weights more rows, than are summed up in one go.
     case = make_case(cell, 20, 30, 300, 80)
