@@ -69,7 +69,7 @@ def fixed_points(
         >>> layer = GRU(1, 1)
         >>> with torch.no_grad():
         ...     for parameter in layer.parameters():
-        ...         parameter.zero_()
+        ...         _ = parameter.zero_()
         ...     _ = layer.weight_hh[2].fill_(3.0)
         ...     _ = layer.bias_ih[0].fill_(9.0)
         >>> found = fixed_points(layer, torch.zeros(1), layer.initial_state(1)._replace(
