@@ -129,7 +129,7 @@ def test_what_may_be_spent_bounds_what_is_asked():
     with pytest.raises(ThroughtimeError, match="a first guess within 1 queries and 60 s, got none"):
         extract_automaton(asked, (0, 1), queries=1)
     with pytest.raises(ThroughtimeError, match="within 20000 queries and 0 s"):
-        extract_automaton(asked, (0, 1), seconds=0)
+        extract_automaton(asked, (0, 1), seconds=0.0)
 
 
 def test_impossible_recognisers_and_alphabets_are_refused():

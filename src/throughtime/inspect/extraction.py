@@ -9,14 +9,13 @@ that the language has not.
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from throughtime.errors import OptionError, ThroughtimeError
 from throughtime.inspect.automaton import Automaton, Word
-from throughtime.model import SequenceModel
 from throughtime.state import State
 
 Accept = Callable[[Tensor], Tensor]
@@ -25,6 +24,20 @@ QUERIES, SECONDS = 20_000, 60.0
 """What a learner may spend when nobody says otherwise."""
 WALKS, WALK_LENGTH = 60, 25
 """Words that go on from each state of a guess at random, and how far."""
+
+
+@runtime_checkable
+class Stepped(Protocol):
+    """What reads a symbol at a time, as a `SequenceModel` does."""
+
+    def eval(self) -> Any:
+        """Go to evaluation mode."""
+
+    def initial_state(self, batch_size: int) -> State:
+        """Return the state before the first step, for B lanes."""
+
+    def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run one step: symbols (B,) int64 to outputs (B, O)."""
 
 
 class Recogniser:
@@ -40,7 +53,7 @@ class Recogniser:
 
     def __init__(
         self,
-        model: SequenceModel,
+        model: Stepped,
         *,
         accept: Accept | None = None,
         begin: int | None = None,
@@ -51,7 +64,8 @@ class Recogniser:
                 "expected one of begin, a symbol before each word, and empty, whether the empty "
                 f"word is accepted; got begin={begin}, empty={empty}"
             )
-        self.model = model.eval()
+        self.model = model
+        model.eval()
         self.accept: Accept = accept or (lambda outputs: outputs[:, 0] > 0)
         self.begin = begin
         self.empty = empty
