@@ -114,6 +114,25 @@ def test_nothing_reaches_past_a_reset():
     assert found["c"][:, 5:].any()
 
 
+def test_what_a_reset_stops_is_not_taken_for_small():
+    resets = torch.zeros(2, 30, dtype=torch.bool)
+    resets[0, 25] = resets[1, 20] = True
+    layer, x = GRU(2, 6), torch.randn(2, 30, 2)
+    found = gradient_by_lag(layer, x, lambda y: y[:, -1].sum(), resets=resets)
+    assert found.underflow is None
+    assert math.isfinite(found.slope)
+    assert found.norms.isnan().sum(0).tolist() == [25, 20]
+    alone = gradient_by_lag(layer, x[1:, 20:], lambda y: y[:, -1].sum())
+    torch.testing.assert_close(found.norms[:10, 1], alone.norms[:, 0], rtol=1e-6, atol=0)
+
+
+def test_the_reach_of_a_share_is_where_the_sum_comes_to_it():
+    found = gradient_by_lag(GRU(2, 6), torch.randn(3, 40, 2), lambda y: y[:, -1].sum())
+    by_lag = found.norms.sum(1)
+    reach = found.reach(0.9)
+    assert by_lag[:reach].sum() < 0.9 * by_lag.sum() <= by_lag[: reach + 1].sum()
+
+
 def test_a_frozen_layer_is_measured_as_any_other():
     layer, x = GRU(2, 6), torch.randn(3, 10, 2)
     wanted = gradient_by_lag(layer, x, lambda y: y[:, -1].sum())

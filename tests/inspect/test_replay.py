@@ -9,7 +9,16 @@ import throughtime as tt
 from throughtime.errors import ShapeError
 from throughtime.inspect import replay, run_patched
 from throughtime.inspect.watch import watched
-from throughtime.layers import GRU, LSTM, RNN, Bidirectional, Stack, make, names
+from throughtime.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Regularised,
+    Stack,
+    make,
+    names,
+)
 from throughtime.model import ModelConfig, SequenceModel
 
 
@@ -152,3 +161,133 @@ def test_what_is_changed_is_what_later_steps_start_from():
 def test_a_change_where_no_step_is_is_refused():
     with pytest.raises(ShapeError, match="changes at steps 0 to 9, got one at 10"):
         run_patched(LSTM(3, 4), torch.randn(2, 9, 3), {10: lambda state: state})
+
+
+def before(after, state, resets, restart):
+    """What each step started from, where `after` (B, T, ...) is what it ended in."""
+    found = torch.cat([state[:, None], after], 1)[:, :-1]
+    return torch.where(resets.view(*resets.shape, *[1] * (found.dim() - 2)), restart, found)
+
+
+def close(got, wanted):
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=2e-6)
+
+
+VARIED = ("layer_norm_lstm", "peephole_lstm", "coupled_lstm", "projected_lstm")
+
+
+def varied(name):
+    """A layer whose every parameter says something, its gates' peepholes included."""
+    layer = make(name, 3, 8).eval()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return layer
+
+
+@pytest.mark.parametrize("name", VARIED)
+def test_gates_of_a_varied_lstm_lead_from_cell_to_cell(name):
+    layer = varied(name)
+    x, resets = torch.randn(2, 9, 3), torch.rand(2, 9) < 0.2
+    state = layer.initial_state(2)
+    found = replay(layer, x, resets=resets)
+    c = found["f"] * before(found["c"], state.c, resets, 0.0) + found["i"] * found["g"]
+    close(found["c"], c)
+    read = c
+    if name == "layer_norm_lstm":
+        read = nn.functional.layer_norm(c, c.shape[-1:], layer.cell_gain, layer.cell_bias)
+    h = found["o"] * torch.tanh(read)
+    close(found["h"], h @ layer.weight_hr.T if name == "projected_lstm" else h)
+
+
+def test_peepholes_are_seen_in_the_gates():
+    layer, x = varied("peephole_lstm"), torch.randn(2, 9, 3)
+    seen = replay(layer, x)
+    with torch.no_grad():
+        layer.peepholes[1] += 1.0
+    assert not torch.allclose(replay(layer, x)["f"][:, 1:], seen["f"][:, 1:], atol=1e-3)
+
+
+def test_gates_of_a_normalised_gru_lead_from_state_to_state():
+    layer, x = varied("layer_norm_gru"), torch.randn(2, 9, 3)
+    found = replay(layer, x)
+    last = before(found["h"], torch.zeros(2, 8), torch.zeros(2, 9, dtype=torch.bool), 0.0)
+    close(found["h"], (1 - found["z"]) * found["n"] + found["z"] * last)
+
+
+def test_gates_of_an_slstm_lead_from_cell_to_cell():
+    layer = make("slstm", 3, 8, heads=2)
+    x, resets = torch.randn(2, 9, 3), torch.rand(2, 9) < 0.2
+    found = replay(layer, x, resets=resets)
+    ratio = found["c"] / found["n"]
+    close(found["h"], found["o"] * ratio)
+    scale = torch.exp(found["log_i"] - found["m"])
+    last_m = before(found["m"], torch.zeros(2, 8), resets, 0.0)
+    last_n = before(found["n"], torch.zeros(2, 8), resets, 0.0)
+    keep = torch.where(last_n == 0, 0.0, found["f"] * torch.exp(last_m - found["m"]))
+    c = keep * before(found["c"], torch.zeros(2, 8), resets, 0.0) + scale * found["z"]
+    close(found["c"], c)
+
+
+def test_gates_of_an_mlstm_lead_from_memory_to_memory():
+    layer, x = make("mlstm", 3, 8, heads=2), torch.randn(2, 9, 3)
+    found = replay(layer, x)
+    assert found["f"].shape == found["log_i"].shape == (2, 9, 2)
+    none = torch.zeros(2, 9, dtype=torch.bool)
+    last_m = before(found["m"], torch.zeros(2, 2), none, 0.0)
+    last_n = before(found["n"], torch.zeros(2, 2, 4), none, 0.0)
+    k = layer.inputs(x)[3]
+    keep, enter = (
+        found["f"] * torch.exp(last_m - found["m"]),
+        torch.exp(found["log_i"] - found["m"]),
+    )
+    close(found["n"], keep[..., None] * last_n + enter[..., None] * k)
+
+
+def test_gates_of_a_delta_memory_lead_from_memory_to_memory():
+    layer, x = make("gated_delta", 3, 8, heads=2), torch.randn(2, 9, 3)
+    found = replay(layer, x)
+    none = torch.zeros(2, 9, dtype=torch.bool)
+    kept = found["alpha"][..., None, None] * before(found["s"], torch.zeros(2, 2, 4, 4), none, 0.0)
+    k, v = layer.inputs(x)[3:]
+    held = (k[..., None] * kept).sum(-2)
+    update = found["beta"][..., None] * (v - held)
+    close(found["s"], kept + k[..., None] * update[..., None, :])
+
+
+def test_gates_of_an_rwkv_see_the_step_before_unless_it_was_reset():
+    layer = make("rwkv7", 3, 8, heads=2)
+    x, resets = torch.randn(2, 9, 3), torch.zeros(2, 9, dtype=torch.bool)
+    resets[:, 4] = True
+    found = replay(layer, x, resets=resets)
+    assert found["w"].shape == found["a"].shape == (2, 9, 2, 4)
+    afresh = replay(layer, x[:, 4:])
+    for name in ("w", "a", "g"):
+        close(found[name][:, 4:], afresh[name])
+    assert not torch.allclose(found["w"][:, 5:], replay(layer, x[:, 5:])["w"], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm", "peephole_lstm", "rnn"])
+def test_a_layer_with_noise_has_the_gates_of_the_layer_within(name):
+    layer = Regularised(varied(name), zoneout=0.3).eval()
+    x, resets = torch.randn(2, 9, 3), torch.rand(2, 9) < 0.2
+    found = replay(layer, x, resets=resets)
+    with torch.no_grad():
+        wanted = stepped(layer, x, layer.initial_state(2), resets)
+    close(found["layer.h"], wanted["layer.h"])
+    if name == "gru":
+        last = before(found["layer.h"], torch.zeros(2, 8), resets, 0.0)
+        h = (1 - found["z"]) * found["n"] + found["z"] * last
+        close(found["layer.h"], 0.3 * last + 0.7 * h)
+    elif name != "rnn":
+        last = before(found["layer.c"], torch.zeros(2, 8), resets, 0.0)
+        c = found["f"] * last + found["i"] * found["g"]
+        close(found["layer.c"], 0.3 * last + 0.7 * c)
+
+
+def test_in_training_noise_is_in_the_states_and_gates_are_left_out():
+    layer = Regularised(GRU(3, 8), zoneout=0.5)
+    x, state = torch.randn(2, 9, 3), layer.initial_state(2)
+    found = replay(layer, x, state)
+    close(found["layer.h"], stepped(layer, x, state)["layer.h"].detach())
+    assert set(found) == {"layer.h"}

@@ -80,6 +80,10 @@ TRIALS = {
             "window": None,
         },
     ),
+    "gradients watched": (
+        "text",
+        {"layer": "lstm:5", "embedding": 4, "embedding_dropout": 0.3, "watch_gradients": True},
+    ),
 }
 
 

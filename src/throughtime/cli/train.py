@@ -251,6 +251,15 @@ def train(
             help="Stop after so many validations without improvement.", rich_help_panel=_TRAINING
         ),
     ] = None,
+    watch_gradients: Annotated[
+        bool,
+        typer.Option(
+            "--watch-gradients",
+            help="Measure how far back gradients reach at each validation: in what is shown, and "
+            "in metrics.csv.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = False,
 ) -> None:
     """Train a model on a table or a text.
 
@@ -302,6 +311,7 @@ def train(
                 weight_decay=weight_decay,
                 clip=clip,
                 patience=patience,
+                watch_gradients=watch_gradients,
             )
     except Interrupted as stopped:
         raise Stopped(str(stopped)) from None

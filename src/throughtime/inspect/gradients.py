@@ -32,7 +32,7 @@ class GradientByLag(NamedTuple):
 
     Attributes:
         norms: (K, B) float64: row k is of the states k steps before the last step of each lane;
-            NaN before a lane's first step.
+            NaN before a lane's first step, or its last reset.
         leaf: the name of the leaf that `norms` is of.
         by_leaf: the norms of every leaf of the state, by name.
         slope: change of the natural logarithm of the median norm in one step back.
@@ -59,6 +59,11 @@ class GradientByLag(NamedTuple):
     def median(self) -> Tensor:
         """(K,): the median over lanes."""
         return self.norms.nanquantile(0.5, dim=1)
+
+    def reach(self, share: float) -> int:
+        """Return the lag that a share of all gradients is within, summed over lanes."""
+        total = self.norms.nan_to_num().sum(1).cumsum(0)
+        return int((total < share * total[-1]).sum())
 
     def band(self, least: float = 0.1, most: float = 0.9) -> tuple[Tensor, Tensor]:
         """Two quantiles over lanes, (K,) each."""
@@ -106,7 +111,7 @@ def gradient_by_lag(
     gradients = state_gradients(
         layer, x, loss_of_output, state=state, lengths=lengths, resets=resets
     )
-    norms = {name: _by_lag(each, lengths) for name, each in gradients.items()}
+    norms = {name: _by_lag(each, lengths, resets) for name, each in gradients.items()}
     leaf = _chosen(leaf, list(norms))
     slope, underflow = _decay(norms[leaf])
     return GradientByLag(norms[leaf], leaf, norms, slope, underflow)
@@ -168,16 +173,21 @@ def _watched(leaf: Tensor) -> Tensor:
     return leaf.requires_grad_() if is_float(leaf) else leaf
 
 
-def _by_lag(gradients: Tensor, lengths: Tensor | None) -> Tensor:
+def _by_lag(gradients: Tensor, lengths: Tensor | None, resets: Tensor | None) -> Tensor:
     """Return norms (K, B), in float64: squares of small float32 numbers are zero in float32."""
     norms = gradients.flatten(2).to(torch.complex128 if gradients.is_complex() else torch.float64)
     by_step: Tensor = torch.linalg.vector_norm(norms, dim=2).T.contiguous()
     steps = len(by_step)
     last = torch.full_like(by_step[:1], steps - 1, dtype=torch.int64)
     if lengths is not None:
-        last = lengths[None] - 1
+        last = lengths[None].to(last.device) - 1
+    first = torch.zeros_like(last)
+    if resets is not None:
+        # No gradient passes a reset, which is not to be taken for one that is small.
+        places = torch.arange(steps, device=resets.device)
+        first = torch.where(resets & (places <= last.T), places, 0).amax(1)[None]
     at = last - torch.arange(steps, device=gradients.device)[:, None]
-    return by_step.gather(0, at.clamp(min=0)).masked_fill(at < 0, math.nan)
+    return by_step.gather(0, at.clamp(min=0)).masked_fill(at < first, math.nan)
 
 
 def _chosen(leaf: str | None, names: list[str]) -> str:
@@ -193,10 +203,11 @@ def _chosen(leaf: str | None, names: list[str]) -> str:
 def _decay(norms: Tensor) -> tuple[float, int | None]:
     """Return the slope of the median's logarithm, by least squares, and where it underflows."""
     median = norms.nanquantile(0.5, dim=1)
-    low = torch.nonzero(~(median >= SMALLEST))
-    floor = int(low[0]) if len(low) else len(median)
+    there = int((~median.isnan()).sum())
+    low = torch.nonzero(median[:there] < SMALLEST)
+    floor = int(low[0]) if len(low) else there
     logarithms = median[:floor].log()
     lags = torch.arange(floor, dtype=torch.float64, device=norms.device)
     lags = lags - lags.mean()
     slope = float((lags * logarithms).sum() / (lags * lags).sum()) if floor > 1 else math.nan
-    return slope, floor if floor < len(median) else None
+    return slope, floor if len(low) else None

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from throughtime.data.windows import Example
+from throughtime.inspect.bootstrap import Interval, interval_of
 from throughtime.inspect.capacity import MemoryCapacity, memory_capacity
 from throughtime.inspect.context import (
     CONTEXTS,
@@ -19,12 +21,15 @@ from throughtime.inspect.context import (
     usage,
 )
 from throughtime.inspect.gradients import GradientByLag, gradient_by_lag
+from throughtime.inspect.leaves import float_leaves
 from throughtime.inspect.lyapunov import SETTLING, lyapunov_exponents
 from throughtime.run import Run
 
 LANES = 32
 """Windows that gradients and exponents are measured over."""
 SHARES = (0.5, 0.9, 0.99)
+EXPONENTS = 8
+"""Lyapunov exponents that are measured, from the largest down; fewer where the state is smaller."""
 
 
 class MemoryReport(NamedTuple):
@@ -36,7 +41,8 @@ class MemoryReport(NamedTuple):
         gradients: of the loss of the last step, by how far back.
         reach: by share of all gradients, the lag that they are within.
         capacity: how many past inputs can be read off the output, linearly.
-        exponent: the largest Lyapunov exponent; NaN where windows are too short to measure one.
+        exponents: (B, C) float64, the largest Lyapunov exponents of each window; (0, 0) where
+            windows are too short to measure one.
     """
 
     usage: ContextCurve
@@ -44,7 +50,20 @@ class MemoryReport(NamedTuple):
     gradients: GradientByLag
     reach: dict[float, int]
     capacity: MemoryCapacity
-    exponent: float
+    exponents: Tensor
+
+    @property
+    def exponent(self) -> float:
+        """The largest Lyapunov exponent, on the mean over windows; NaN where none is measured."""
+        return float(self.exponents[:, 0].mean()) if len(self.exponents) else math.nan
+
+    @property
+    def exponent_interval(self) -> Interval:
+        """Where the largest exponent lies."""
+        if not math.isfinite(self.exponent):
+            return Interval(self.exponent, self.exponent)
+        first = self.exponents[:, 0]
+        return interval_of(lambda chosen: first[chosen].mean(), len(first))
 
     @property
     def predicted_half_life(self) -> float:
@@ -86,6 +105,8 @@ class MemoryReport(NamedTuple):
             },
             "lyapunov": {
                 "exponent": _finite(self.exponent),
+                "interval": [_finite(each) for each in self.exponent_interval],
+                "spectrum": [_finite(each) for each in self.exponents.mean(0).tolist()],
                 "half_life": _finite(self.predicted_half_life),
             },
         }
@@ -120,21 +141,21 @@ def memory_report(
     fitting = [k for k in contexts if k <= longest] or [min(contexts, default=1)]
     options: dict[str, Any] = {"contexts": fitting, "positions": positions, "seed": seed}
     used, ordered = usage(task, model, examples, **options), order(task, model, examples, **options)
-    gradients, exponent = _of_states(run, examples, max(fitting), seed)
+    gradients, exponents = _of_states(run, examples, max(fitting), seed)
     return MemoryReport(
         used,
         ordered,
         gradients,
-        _reach(gradients),
+        {share: gradients.reach(share) for share in SHARES},
         memory_capacity(model.layers, seed=seed),
-        exponent,
+        exponents,
     )
 
 
 def _of_states(
     run: Run, examples: Sequence[Example], steps: int, seed: int
-) -> tuple[GradientByLag, float]:
-    """Return gradients by lag and the largest exponent over windows of so many steps."""
+) -> tuple[GradientByLag, Tensor]:
+    """Return gradients by lag and the largest exponents over windows of so many steps."""
     task, model = run.task, run.model
     inputs, targets = map(
         torch.from_numpy, draw_windows(examples, steps, LANES, np.random.default_rng(seed))
@@ -145,15 +166,10 @@ def _of_states(
         model.layers, x, lambda y: task.loss(model.head(y[:, -1:]), inputs[:, -1:], targets)[0]
     )
     if steps <= 2 * SETTLING:
-        return found, math.nan
-    return found, float(lyapunov_exponents(model.layers, x).mean())
-
-
-def _reach(gradients: GradientByLag) -> dict[float, int]:
-    """Return the lags that shares of the gradients' norms are within, on the mean over lanes."""
-    share = gradients.norms.nan_to_num().sum(1).cumsum(0)
-    share = share / share[-1].clamp(min=1e-300)
-    return {each: int((share < each).sum()) for each in SHARES}
+        return found, torch.empty(0, 0, dtype=torch.float64)
+    one = float_leaves(model.layers.initial_state(1)).values()
+    count = min(EXPONENTS, sum(leaf.numel() for leaf in one))
+    return found, lyapunov_exponents(model.layers, x, count=count)
 
 
 def _curve(curve: ContextCurve) -> dict[str, Any]:

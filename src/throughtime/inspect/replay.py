@@ -13,10 +13,33 @@ from throughtime import kernels
 from throughtime import state as states
 from throughtime.inspect.leaves import float_leaves
 from throughtime.inspect.watch import Call, watched
-from throughtime.layers import GRU, LSTM, RNN
+from throughtime.layers import (
+    GRU,
+    LSTM,
+    MLSTM,
+    RNN,
+    RWKV7,
+    SLSTM,
+    CoupledLSTM,
+    GatedDeltaNet,
+    LayerNormGRU,
+    LayerNormLSTM,
+    PeepholeLSTM,
+    ProjectedLSTM,
+    Regularised,
+)
+from throughtime.layers.classic import Classic
 from throughtime.layers.lstm import LSTMState
+from throughtime.layers.regularised import RegularisedState
+from throughtime.layers.rwkv7 import RWKV7State, with_last
 from throughtime.recurrent import LinearRecurrent, Recurrent
 from throughtime.state import State
+
+_CLASSIC = (
+    *(RNN, GRU, LSTM, LayerNormGRU, LayerNormLSTM),
+    *(CoupledLSTM, PeepholeLSTM, ProjectedLSTM),
+)
+"""Layers whose gates are those of `gate_values`; a subclass may compute others."""
 
 
 def replay(model: nn.Module, *given: Any, **named: Any) -> dict[str, Tensor]:
@@ -31,7 +54,8 @@ def replay(model: nn.Module, *given: Any, **named: Any) -> dict[str, Tensor]:
 
     Returns:
         (B, T, ...) by name: the leaves of the state after each step, and the gates that led there
-        (i, f, g, o of an LSTM; r, z, n of a GRU; the coefficients a, b of a linear recurrence). The
+        (i, f, g, o of an LSTM; r, z, n of a GRU; the coefficients a, b of a linear recurrence; of
+        other layers those in their equations, an exponential gate i as log i). The
         layer's name in the model comes before, and the number of the call where there were some.
         Zero where a step is not there. A layer that reads backwards is in the order that it reads.
 
@@ -56,13 +80,24 @@ def replay(model: nn.Module, *given: Any, **named: Any) -> dict[str, Tensor]:
 
 def taps(call: Call) -> dict[str, Tensor]:
     """Return the states after each step of a call, and its gates, (B, T, ...) each, by name."""
-    kind = type(call.layer)
-    if kind in (RNN, GRU, LSTM):
+    layer = call.layer
+    if type(layer) in _CLASSIC:
         found = _of_classic(call)
-    elif isinstance(call.layer, LinearRecurrent):
+    elif isinstance(layer, LinearRecurrent):
         found = _of_linear(call)
     else:
         found = _in_a_loop(call)
+        if isinstance(layer, MLSTM | GatedDeltaNet):
+            found |= layer.gate_values(call.x)
+        elif isinstance(layer, RWKV7):
+            assert isinstance(call.state, RWKV7State)
+            found |= layer.gate_values(with_last(call.x, call.state.previous, call.resets))
+        elif isinstance(layer, SLSTM):
+            before = _before(found["h"], call, 0)
+            gates = layer.gate_values(call.x.flatten(0, 1), before.flatten(0, 1))
+            found |= {name: gate.view_as(before) for name, gate in gates.items()}
+        elif isinstance(layer, Regularised) and not layer.training:
+            found |= _gates_within(layer, call, found)
     if call.lengths is None:
         return found
     present = torch.arange(call.x.shape[1], device=call.x.device) < call.lengths[:, None]
@@ -74,32 +109,56 @@ def taps(call: Call) -> dict[str, Tensor]:
 
 def _of_classic(call: Call) -> dict[str, Tensor]:
     layer, y = call.layer, call.y
-    restart = layer.restart(call.state)
-    before = _before(y, states.leaves(call.state)[0], states.leaves(restart)[0], call.resets)
+    assert isinstance(layer, Classic)
     if isinstance(layer, RNN):
         return {"h": y}
-    if isinstance(layer, GRU):
-        return {"h": y, **layer.gate_values(layer.from_input(call.x), layer.from_hidden(before))}
-    assert isinstance(layer, LSTM)
-    assert isinstance(call.state, LSTMState)
-    gates = layer.gate_values(layer.from_input(call.x), layer.from_hidden(before))
+    if isinstance(layer, PeepholeLSTM):
+        # Its gates see the cells, which only a loop has.
+        found = _in_a_loop(call)
+        return found | _gates(layer, call, found)
+    before = _before(y, call, 0)
+    gates = layer.gate_values(layer.from_input(call.x), layer.from_hidden(before), None)
+    if not isinstance(call.state, LSTMState):
+        return {"h": y, **gates}
     c, _ = kernels.linear_recurrence(
         gates["f"],
         gates["i"] * gates["g"],
         call.state.c,
-        restart=None if call.resets is None else restart.c,
+        restart=None if call.resets is None else states.leaves(layer.restart(call.state))[1],
         lengths=call.lengths,
         resets=call.resets,
     )
     return {"h": y, "c": c, **gates}
 
 
-def _before(y: Tensor, state: Tensor, restart: Tensor, resets: Tensor | None) -> Tensor:
-    """Return what each step started from, (B, T, H), where y is the state after it."""
-    before = torch.cat([state[:, None], y], 1)[:, :-1]
-    if resets is None:
+def _gates_within(layer: Regularised, call: Call, found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the gates of the layer that noise was put into, where there is none."""
+    inner = layer.layer
+    if isinstance(inner, RNN):
+        return {}
+    assert isinstance(call.state, RegularisedState)
+    of_inner = call._replace(layer=inner, state=call.state.layer)
+    return _gates(
+        inner, of_inner, {name.removeprefix("layer."): each for name, each in found.items()}
+    )
+
+
+def _gates(layer: Classic, call: Call, found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the gates of a layer from its states after each step."""
+    names = states.names(call.state)
+    before = [_before(found[name], call, place) for place, name in enumerate(names)]
+    state = type(call.state)(*before)
+    return layer.gate_values(layer.from_input(call.x), layer.from_hidden(before[0]), state)
+
+
+def _before(after: Tensor, call: Call, place: int) -> Tensor:
+    """Return what each step started from, (B, T, ...), of a leaf that is `after` each step."""
+    leaf = states.leaves(call.state)[place]
+    before = torch.cat([leaf[:, None], after], 1)[:, :-1]
+    if call.resets is None:
         return before
-    return torch.where(resets[:, :, None], restart[:, None], before)
+    restart = states.leaves(call.layer.restart(call.state))[place]
+    return torch.where(call.resets[:, :, None], restart[:, None], before)
 
 
 def _of_linear(call: Call) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from throughtime import state as states
-from throughtime.layers import from_torch
+from throughtime.layers import Regularised, from_torch
 from throughtime.recurrent import Recurrent
 from throughtime.state import State
 
@@ -64,6 +64,9 @@ def watched(model: nn.Module) -> Iterator[dict[str, list[Call]]]:
 
 
 def _is_made_of_layers(module: nn.Module) -> bool:
+    if isinstance(module, Regularised):
+        # Between its gates there is noise, so it calls no layer.
+        return False
     inner = (part for part in module.modules() if part is not module)
     return any(isinstance(part, Recurrent) for part in inner)
 

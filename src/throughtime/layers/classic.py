@@ -148,6 +148,10 @@ class Classic(Recurrent):
         """One step from the shares of all gates: the input's and the state's, (B, G*H) each."""
         raise TypeError(f"{type(self).__name__} must define advance(enter, hidden, state)")
 
+    def gate_values(self, enter: Tensor, hidden: Tensor, state: Any) -> dict[str, Tensor]:
+        """Return each gate's values by its name, from their shares and the state before."""
+        raise TypeError(f"{type(self).__name__} has no gates to return")
+
     def variant(self, x: Tensor) -> kernels.Variant:
         """What the layer computes of x (B, T, F), for the kernels of varied cells."""
         assert self.cell is not None

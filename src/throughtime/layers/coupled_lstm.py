@@ -62,11 +62,16 @@ class CoupledLSTM(Classic):
 
     def advance(self, enter: Tensor, hidden: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One step from the gates' shares (B, 3 H) to y (B, H)."""
-        forget, cell, output = (enter + hidden).chunk(3, dim=-1)
-        forget = torch.sigmoid(forget)
-        c = (forget * state.c + (1 - forget) * torch.tanh(cell)).to(state.c.dtype)
-        h = (torch.sigmoid(output) * torch.tanh(c)).to(state.h.dtype)
+        gates = self.gate_values(enter, hidden, state)
+        c = (gates["f"] * state.c + gates["i"] * gates["g"]).to(state.c.dtype)
+        h = (gates["o"] * torch.tanh(c)).to(state.h.dtype)
         return h, LSTMState(h, c)
+
+    def gate_values(self, enter: Tensor, hidden: Tensor, state: LSTMState) -> dict[str, Tensor]:
+        """Return i = 1 - f, f, g and o, (..., H) each, from the gates' shares (..., 3 H)."""
+        forget, cell, output = (enter + hidden).chunk(3, dim=-1)
+        f = torch.sigmoid(forget)
+        return {"i": 1 - f, "f": f, "g": torch.tanh(cell), "o": torch.sigmoid(output)}
 
     def variant(self, x: Tensor) -> kernels.Variant:
         """What the layer computes of x (B, T, F), for the kernels of varied cells."""

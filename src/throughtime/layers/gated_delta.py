@@ -98,6 +98,11 @@ class GatedDeltaNet(MatrixRecurrent):
         )
         return log_alpha[..., None], beta[..., None], unit(q), unit(k), v
 
+    def gate_values(self, x: Tensor) -> dict[str, Tensor]:
+        """Return alpha and beta (..., h) from x (..., F)."""
+        log_alpha, beta, *_ = self.inputs(x)
+        return {"alpha": log_alpha[..., 0].exp(), "beta": beta[..., 0]}
+
     def write(self, inputs: tuple[Tensor, ...], memory: Memory) -> tuple[Tensor, Memory]:
         """Take one step."""
         (log_alpha, beta, q, k, v), (s,) = inputs, memory

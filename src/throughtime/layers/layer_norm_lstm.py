@@ -80,11 +80,10 @@ class LayerNormLSTM(LSTM):
 
     def advance(self, enter: Tensor, hidden: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One step from the gates' shares (B, 4 H) to y (B, H)."""
-        into, forget, cell, output = (enter + hidden).chunk(4, dim=-1)
-        c = torch.sigmoid(forget) * state.c + torch.sigmoid(into) * torch.tanh(cell)
-        c = c.to(state.c.dtype)
+        gates = self.gate_values(enter, hidden, state)
+        c = (gates["f"] * state.c + gates["i"] * gates["g"]).to(state.c.dtype)
         read = nn.functional.layer_norm(c, c.shape[-1:], self.cell_gain, self.cell_bias)
-        h = (torch.sigmoid(output) * torch.tanh(read)).to(state.h.dtype)
+        h = (gates["o"] * torch.tanh(read)).to(state.h.dtype)
         return h, LSTMState(h, c)
 
     def variant(self, x: Tensor) -> kernels.Variant:

@@ -79,12 +79,12 @@ class LSTM(Classic):
 
     def advance(self, enter: Tensor, hidden: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One step from the gates' shares (B, 4 H) to y (B, H)."""
-        gates = self.gate_values(enter, hidden)
+        gates = self.gate_values(enter, hidden, state)
         c = (gates["f"] * state.c + gates["i"] * gates["g"]).to(state.c.dtype)
         h = (gates["o"] * torch.tanh(c)).to(state.h.dtype)
         return h, LSTMState(h, c)
 
-    def gate_values(self, enter: Tensor, hidden: Tensor) -> dict[str, Tensor]:
+    def gate_values(self, enter: Tensor, hidden: Tensor, state: LSTMState) -> dict[str, Tensor]:
         """Return i, f, g and o, (..., H) each, from the gates' shares (..., 4 H)."""
         into, forget, cell, output = (enter + hidden).chunk(4, dim=-1)
         return {

@@ -84,6 +84,12 @@ class MLSTM(MatrixRecurrent):
         q, k, v = (split_heads(f(x), self.heads) for f in (self.query, self.key, self.value))
         return log_f, log_i, q, k / self.head_size**0.5, v
 
+    def gate_values(self, x: Tensor) -> dict[str, Tensor]:
+        """Return f and log i (..., h) and o (..., H) from x (..., F)."""
+        log_f, log_i, *_ = self.inputs(x)
+        o = gates.sigmoid(self.output_gate(x))
+        return {"f": log_f[..., 0].exp(), "log_i": log_i[..., 0], "o": o}
+
     def write(self, inputs: tuple[Tensor, ...], memory: Memory) -> tuple[Tensor, Memory]:
         """Take one step."""
         (log_f, log_i, q, k, v), (c, n, m) = inputs, memory

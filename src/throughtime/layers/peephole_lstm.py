@@ -63,16 +63,28 @@ class PeepholeLSTM(LSTM):
 
     def advance(self, enter: Tensor, hidden: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One step from the gates' shares (B, 4 H) to y (B, H)."""
+        gates = self.gate_values(enter, hidden, state)
+        c = _next_cell(gates, state)
+        h = (gates["o"] * torch.tanh(c)).to(state.h.dtype)
+        return h, LSTMState(h, c)
+
+    def gate_values(self, enter: Tensor, hidden: Tensor, state: LSTMState) -> dict[str, Tensor]:
+        """Return i, f, g and o, (..., H) each, from the gates' shares (..., 4 H) and the cells."""
         into, forget, cell, output = (enter + hidden).chunk(4, dim=-1)
         of_into, of_forget, of_output = self.peepholes
-        into = torch.sigmoid(into + of_into * state.c)
-        forget = torch.sigmoid(forget + of_forget * state.c)
-        c = (forget * state.c + into * torch.tanh(cell)).to(state.c.dtype)
-        h = (torch.sigmoid(output + of_output * c) * torch.tanh(c)).to(state.h.dtype)
-        return h, LSTMState(h, c)
+        gates = {
+            "i": torch.sigmoid(into + of_into * state.c),
+            "f": torch.sigmoid(forget + of_forget * state.c),
+            "g": torch.tanh(cell),
+        }
+        return gates | {"o": torch.sigmoid(output + of_output * _next_cell(gates, state))}
 
     def variant(self, x: Tensor) -> kernels.Variant:
         """What the layer computes of x (B, T, F), for the kernels of varied cells."""
         return kernels.Variant(
             "lstm", self.from_input(x), self.weight_hh, self.bias_hh, peepholes=self.peepholes
         )
+
+
+def _next_cell(gates: dict[str, Tensor], state: LSTMState) -> Tensor:
+    return (gates["f"] * state.c + gates["i"] * gates["g"]).to(state.c.dtype)

@@ -84,12 +84,21 @@ class ProjectedLSTM(Classic):
 
     def advance(self, enter: Tensor, hidden: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One step from the gates' shares (B, 4 C) to y (B, H)."""
-        into, forget, cell, output = (enter + hidden).chunk(4, dim=-1)
-        c = torch.sigmoid(forget) * state.c + torch.sigmoid(into) * torch.tanh(cell)
-        c = c.to(state.c.dtype)
-        out = torch.sigmoid(output) * torch.tanh(c)
+        gates = self.gate_values(enter, hidden, state)
+        c = (gates["f"] * state.c + gates["i"] * gates["g"]).to(state.c.dtype)
+        out = gates["o"] * torch.tanh(c)
         h = functional.linear(out, self.weight_hr.to(out.dtype)).to(state.h.dtype)
         return h, LSTMState(h, c)
+
+    def gate_values(self, enter: Tensor, hidden: Tensor, state: LSTMState) -> dict[str, Tensor]:
+        """Return i, f, g and o, (..., C) each, from the gates' shares (..., 4 C)."""
+        into, forget, cell, output = (enter + hidden).chunk(4, dim=-1)
+        return {
+            "i": torch.sigmoid(into),
+            "f": torch.sigmoid(forget),
+            "g": torch.tanh(cell),
+            "o": torch.sigmoid(output),
+        }
 
     def variant(self, x: Tensor) -> kernels.Variant:
         """What the layer computes of x (B, T, F), for the kernels of varied cells."""

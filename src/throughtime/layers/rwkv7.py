@@ -95,15 +95,18 @@ class RWKV7(MatrixRecurrent):
     ) -> tuple[Tensor, Memory]:
         """Run over x (B, T, F) with each step's predecessor beside it."""
         s, previous = memory
-        seen = torch.cat([previous.to(x.dtype)[:, None], x], dim=1)
-        before = seen[:, :-1]
-        if resets is not None:
-            before = torch.where(resets[:, :, None], torch.zeros_like(before), before)
-        y, (s,) = super().run_chunks(torch.cat([x, before], dim=-1), (s,), lengths, resets)
+        y, (s,) = super().run_chunks(with_last(x, previous, resets), (s,), lengths, resets)
         if lengths is None:
             return y, (s, x[:, -1].to(previous.dtype))
+        seen = torch.cat([previous.to(x.dtype)[:, None], x], dim=1)
         place = lengths[:, None, None].expand(-1, 1, x.shape[2])
         return y, (s, seen.gather(1, place).squeeze(1).to(previous.dtype))
+
+    def gate_values(self, x: Tensor) -> dict[str, Tensor]:
+        """Return w and a (..., h, d) and g (..., H), from x and its last (..., 2 F)."""
+        at = self._mixed(x)
+        a = split_heads(gates.sigmoid(self.rate(at[4])), self.heads)
+        return {"w": self.inputs(x)[0].exp(), "a": a, "g": gates.sigmoid(self.output_gate(at[5]))}
 
     def inputs(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return log w, r, kappa, a kappa, k and v, (..., h, d) each, from x and its last."""
@@ -176,6 +179,14 @@ class RWKV7(MatrixRecurrent):
         """Return x, (..., F) each, with its last in six proportions, from both (..., 2 F)."""
         now, before = (each[..., None, :] for each in x.chunk(2, dim=-1))
         return (now + self.mix * (before - now)).unbind(-2)
+
+
+def with_last(x: Tensor, previous: Tensor, resets: Tensor | None) -> Tensor:
+    """Return each step with the one before it beside, (B, T, 2 F), from x (B, T, F)."""
+    before = torch.cat([previous.to(x.dtype)[:, None], x], dim=1)[:, :-1]
+    if resets is not None:
+        before = torch.where(resets[:, :, None], torch.zeros_like(before), before)
+    return torch.cat([x, before], dim=-1)
 
 
 def _where(mask: Tensor, x: Tensor) -> Tensor:

@@ -86,10 +86,7 @@ class SLSTM(Recurrent):
 
     def update(self, x: Tensor, state: SLSTMState) -> tuple[Tensor, SLSTMState]:
         """One step: x (B, F) to y (B, H)."""
-        grouped = state.h.reshape(-1, 1, self.heads, 1, self.hidden_size // self.heads)
-        within = (grouped.to(x.dtype) @ self.recurrent_weights).flatten(2)
-        enter = self.enter(x).reshape(*x.shape[:-1], 4, self.hidden_size)
-        z, log_i, f, o = (gates.precise(enter) + gates.precise(within)).unbind(1)
+        z, log_i, f, o = self._sums(x, state.h)
         before = logsigmoid(f) + state.m
         # A cell with nothing in it has no scale yet.
         m = torch.where(state.n == 0, log_i, torch.maximum(before, log_i))
@@ -98,6 +95,18 @@ class SLSTM(Recurrent):
         n = keep * state.n + share
         h = torch.sigmoid(o) * c / n
         return h, SLSTMState(h, c, n, m)
+
+    def gate_values(self, x: Tensor, h: Tensor) -> dict[str, Tensor]:
+        """Return z, log i, f and o, (B, H) each, from x (B, F) and the h before (B, H)."""
+        z, log_i, f, o = self._sums(x, h)
+        return {"z": torch.tanh(z), "log_i": log_i, "f": torch.sigmoid(f), "o": torch.sigmoid(o)}
+
+    def _sums(self, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+        """Return the sums of z, i, f and o, (B, H) each."""
+        grouped = h.reshape(-1, 1, self.heads, 1, self.hidden_size // self.heads)
+        within = (grouped.to(x.dtype) @ self.recurrent_weights).flatten(2)
+        enter = self.enter(x).reshape(*x.shape[:-1], 4, self.hidden_size)
+        return (gates.precise(enter) + gates.precise(within)).unbind(1)
 
     @property
     def weight_hh(self) -> Tensor:

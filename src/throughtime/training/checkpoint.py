@@ -10,6 +10,7 @@ import hashlib
 import io
 import pickle
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ class MetricsFile:
     Args:
         path: the file.
         resumed_at: keep the rows up to this step and go on after them; None starts afresh.
+        more: columns beyond those of every run, empty in rows that lack them.
     """
 
     COLUMNS = (
@@ -103,15 +105,16 @@ class MetricsFile:
         "validation_loss",
     )
 
-    def __init__(self, path: Path, resumed_at: int | None = None) -> None:
+    def __init__(self, path: Path, resumed_at: int | None = None, more: Sequence[str] = ()) -> None:
         self.path = path
+        self.columns = (*self.COLUMNS, *more)
         kept = _rows_up_to(path, resumed_at) if resumed_at is not None and path.exists() else ""
-        write_atomically(path, f"{','.join(self.COLUMNS)}\n{kept}".encode())
+        write_atomically(path, f"{','.join(self.columns)}\n{kept}".encode())
 
     def add(self, row: dict[str, float | int | str]) -> None:
         """Append a row."""
         with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, self.COLUMNS, lineterminator="\n").writerow(row)
+            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
 
 
 def _rows_up_to(path: Path, step: int) -> str:

@@ -69,6 +69,7 @@ class TrainingConfig(BaseModel):
         clip: the norm beyond which the gradient is scaled down.
         patience: stop after so many validations without improvement; None never stops early.
         seed: of everything random.
+        watch_gradients: whether gradients through time are measured at each validation.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,6 +84,7 @@ class TrainingConfig(BaseModel):
     clip: float = Field(default=1.0, gt=0)
     patience: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**31)
+    watch_gradients: bool = False
 
     @field_validator("budget", mode="before")
     @classmethod

@@ -61,6 +61,7 @@ def fit(
     weight_decay: float = 0.01,
     clip: float = 1.0,
     patience: int | None = None,
+    watch_gradients: bool = False,
     show: bool = True,
 ) -> Run:
     """Train a model on data and write its run directory.
@@ -95,6 +96,7 @@ def fit(
         weight_decay: of AdamW.
         clip: the gradient norm allowed.
         patience: validations without improvement before stopping early.
+        watch_gradients: whether to measure how far back gradients reach, at each validation.
         show: whether to tell what is found and how training goes, on standard error.
 
     Returns:
@@ -151,6 +153,7 @@ def fit(
             clip=clip,
             patience=patience,
             seed=seed,
+            watch_gradients=watch_gradients,
         )
         if whole and not fitted.independent:
             config = choices.whole_lanes(examples, config)

@@ -25,6 +25,7 @@ from throughtime.training.config import TrainingConfig
 from throughtime.training.gradients import clip, finite_lanes, window_loss
 from throughtime.training.progress import Watcher
 from throughtime.training.schedule import Course
+from throughtime.training.watching import GradientsSeen
 
 REPORT_EVERY = 10
 MOST_SKIPPED = 50
@@ -104,6 +105,7 @@ class Loop:
         self.device = next(model.parameters()).device
         self.targets_per_window = sum(map(count_targets, plan.examples)) / len(plan)
         self.resumed_at: int | None = None
+        self.seen = GradientsSeen(task, model, watcher) if config.watch_gradients else None
         self._clock = clock
         self._lap_began = 0.0
 
@@ -118,7 +120,11 @@ class Loop:
         Raises:
             ThroughtimeError: when no gradient is finite any more.
         """
-        metrics = checkpoint.MetricsFile(self.directory / "metrics.csv", self.resumed_at)
+        metrics = checkpoint.MetricsFile(
+            self.directory / "metrics.csv",
+            self.resumed_at,
+            GradientsSeen.COLUMNS if self.seen else (),
+        )
         self.model.train()
         self._lap_began = self._clock()
         saved_at = self.course.seconds
@@ -134,7 +140,8 @@ class Loop:
             due = self.course.validation_due or self.course.finished
             validation_loss = self._validate() if due else None
             if due or self.course.step % REPORT_EVERY == 0:
-                metrics.add(self._row(norm, validation_loss))
+                seen = self.seen.look(self.course.step) if due and self.seen else {}
+                metrics.add(self._row(norm, validation_loss) | seen)
                 self.recent = Recent()
             if due or self.course.seconds - saved_at >= SAVE_EVERY_SECONDS:
                 self.save()
@@ -204,6 +211,8 @@ class Loop:
         epoch, cursor = divmod(self.course.step, len(self.plan))
         window = tensors(self.plan.window(epoch, cursor), self.device)
         carried = self.carried if self.plan.carries and cursor else None
+        if self.seen:
+            self.seen.began(window, carried)
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * self.course.rate()
         loss = window_loss(self.task, self.model, window, carried, chunks=self.config.chunks)
