@@ -26,6 +26,7 @@ _HOMES = {
     "fit": "throughtime.training",
     "resume": "throughtime.training",
     "Stream": "throughtime.stream",
+    "lint": "throughtime.inspect.lint",
 }
 _ROOMS = (
     *("bench", "check", "data", "errors", "inspect", "kernels", "layers", "state", "tasks"),
