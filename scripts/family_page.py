@@ -5,7 +5,8 @@
 Whether a layer's step is exported and its forward compiled is what `tests/exported.py` prints,
 which is run here. Times are the part `family` of benchmarks/results/kernels.json, by
 `python benchmarks/kernels.py`. What layers can do is benchmarks/results/claims.jsonl, by
-`python -m benchmarks.battery claims`.
+`python -m benchmarks.battery claims`, and what each is good and bad at benchmarks/results/battery.jsonl,
+by `python -m benchmarks.battery all`.
 """
 
 import json
@@ -20,6 +21,7 @@ from throughtime.layers.registry import maker_of
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "family.md"
 CLAIMS = ROOT / "benchmarks" / "results" / "claims.jsonl"
+MATRIX = ROOT / "benchmarks" / "results" / "battery.jsonl"
 TIMES = ROOT / "benchmarks" / "results" / "kernels.json"
 FEATURES, UNITS = 1, 128
 
@@ -95,6 +97,42 @@ def can_do() -> str:
     return CAN_DO + "".join(rows) + "\n"
 
 
+GOOD_AT = """## What each is good and bad at
+
+Every layer on every task, one seed: the share of right answers, or for language the nats per
+character, after the updates of one budget. In bold what is solved, 99 % or what the task asks for;
+a dash is not run yet (`python -m benchmarks.battery all`, which goes on where it was stopped).
+
+"""
+
+
+def good_at() -> str:
+    """The matrix of layers and tasks, as far as it was run."""
+    if not MATRIX.exists():
+        return ""
+    runs = [json.loads(line) for line in MATRIX.read_text().splitlines()]
+    tasks = list(dict.fromkeys(run["task"] for run in runs))
+    found: dict[str, dict[str, str]] = {}
+    for run in runs:
+        # A layer whose window or memory follows the task is one row.
+        options = ", ".join(
+            name if name in ("window", "memory") else f"{name}={value}"
+            for name, value in run["options"].items()
+        )
+        title = f"`{run['layer']}`" + (f" ({options})" if options else "")
+        value = run["loss"] if run["task"] == "language" else run["accuracy"]
+        text = f"{value:.2f}"
+        found.setdefault(title, {})[run["task"]] = f"**{text}**" if run["solved"] else text
+    order = {name: place for place, name in enumerate(layers.names())}
+    titles = sorted(found, key=lambda title: (order.get(title.split("`")[1], 99), title))
+    rows = [f"| layer | {' | '.join(tasks)} |", "|---" * (len(tasks) + 1) + "|"]
+    rows += [
+        f"| {title} | {' | '.join(found[title].get(task, '-') for task in tasks)} |"
+        for title in titles
+    ]
+    return GOOD_AT + "\n".join(rows) + "\n\n"
+
+
 def page() -> str:
     done, taken = exported(), times()
     rows = ["| name | class | parameters | state | training | step exported | compiled |"]
@@ -113,7 +151,7 @@ def page() -> str:
     sections = [
         f"::: throughtime.layers.{kind}\n    options:\n      members: false\n" for kind in classes
     ]
-    return HEAD + "\n".join(rows) + "\n\n" + can_do() + "\n".join(sections)
+    return HEAD + "\n".join(rows) + "\n\n" + can_do() + good_at() + "\n".join(sections)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Write the README's example and figures from real runs.
 
     python scripts/readme_figures.py             # everything
-    python scripts/readme_figures.py kernels     # among example, headline, kernels
+    python scripts/readme_figures.py kernels     # among example, headline, kernels, lab
 
 The example is run as it is printed; the figures are those that `benchmarks/headline.py` and
-`benchmarks/kernels.py` wrote last. Those of the latter are in docs/speed.md as well, all of them.
+`benchmarks/kernels.py` wrote last, and `throughtime lab run --all --out FOLDER`, whose `lab.json`
+is kept in benchmarks/results/. All of the kernels' are in docs/speed.md, and of the lab's in
+docs/lab.md.
 """
 
 import argparse
@@ -18,13 +20,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from throughtime import lab
 from throughtime.bench import Figure, machine, text
+from throughtime.lab import result as results
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 SPEED = ROOT / "docs" / "speed.md"
 HEADLINE = ROOT / "benchmarks" / "results" / "headline.json"
 KERNELS = ROOT / "benchmarks" / "results" / "kernels.json"
+LAB = ROOT / "docs" / "lab.md"
+RESULTS = ROOT / "benchmarks" / "results"
 
 TRAIN = "throughtime train demo:sunspots --layer gru:32 --budget 250steps --out runs/sunspots"
 COMMANDS = (
@@ -149,6 +155,24 @@ def _taken(found: dict[str, Any]) -> str:
     return f"({machine.as_text(found['machine'])}; medians of {spread}.{short})"
 
 
+def experiments() -> str:
+    """What every experiment of the lab came to."""
+    lines = [
+        "| experiment | what is measured | by seed | expected | control by seed |",
+        "|---|---|---|---|---|",
+    ]
+    found = results.read(RESULTS)
+    for name in lab.names():
+        result, experiment = found[name], lab.find(name)
+        figures = ", ".join(results.shown(each.figure) for each in result.outcomes)
+        controls = ", ".join(results.shown(each.control) for each in result.outcomes)
+        low, high = map(results.shown, experiment.interval)
+        lines.append(
+            f"| `{name}` | {experiment.figure} | {figures} | {low} to {high} | {controls} |"
+        )
+    return "\n".join(lines)
+
+
 def _is_shown(line: str) -> bool:
     """Leave out the progress between the first and the last line of training."""
     return not re.match(r"step \d+", line)
@@ -166,6 +190,7 @@ SECTIONS: dict[str, list[tuple[Path, Callable[[], str]]]] = {
     "example": [(README, example)],
     "headline": [(README, headline)],
     "kernels": [(README, kernels), (SPEED, all_kernels)],
+    "lab": [(LAB, experiments)],
 }
 
 

@@ -55,6 +55,17 @@ def plain(value: object, *, longest: int = 120) -> str:
     return shown if len(text) <= longest else f"{shown}... ({len(text)} characters)"
 
 
+def finite(value: Any) -> Any:
+    """Return JSON values without numbers that JSON has no word for; these become null."""
+    if isinstance(value, dict):
+        return {str(name): finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
 def encode_json(value: object, *, source: str) -> bytes:
     """Write a value as UTF-8 JSON that `parse_json` gives back equal (tuples become lists).
 

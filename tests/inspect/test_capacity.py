@@ -56,3 +56,7 @@ def test_an_interval_of_a_mean_is_as_wide_as_theory_has_it():
     apart = interval_of(lambda chosen: repeated[chosen].mean(), 400)
     together = interval_of(lambda chosen: repeated[chosen].mean(), 400, block=10)
     assert together.high - together.low > 2 * (apart.high - apart.low)
+
+
+def test_a_layer_without_parameters_is_measured_too():
+    assert 1 < memory_capacity(make("echo_state", 1, 20)).total <= 20

@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from throughtime import __version__
-from throughtime.cli import bench, check, demo, evaluate, generate, predict, stream, train
+from throughtime.cli import (
+    bench,
+    check,
+    demo,
+    evaluate,
+    generate,
+    inspect,
+    lab,
+    predict,
+    stream,
+    train,
+)
 from throughtime.cli.failures import (
     INTERRUPTED,
     PIPE_CLOSED,
@@ -29,6 +40,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "generate": generate.generate,
     "check": check.check,
     "stream": stream.stream,
+    "inspect": inspect.inspect,
     "bench": bench.bench,
 }
 
@@ -40,6 +52,7 @@ app = typer.Typer(
 )
 for _name, _verb in _VERBS.items():
     app.command(_name)(_verb)
+app.add_typer(lab.lab, name="lab")
 
 
 def _show_version(asked: bool) -> bool:
@@ -110,10 +123,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     verb = next(iter(arguments), "--help")
-    if not verb.startswith("-") and verb not in _VERBS:
-        near = difflib.get_close_matches(verb, _VERBS, n=1)
+    verbs = [*_VERBS, "lab"]
+    if not verb.startswith("-") and verb not in verbs:
+        near = difflib.get_close_matches(verb, verbs, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"see `{PROGRAM} --help`"
-        raise OptionError(f"expected a command among {', '.join(_VERBS)}, got {verb!r}; {hint}")
+        raise OptionError(f"expected a command among {', '.join(verbs)}, got {verb!r}; {hint}")
     command = typer.main.get_command(app)
     try:
         with command.make_context(PROGRAM, arguments or ["--help"]) as context:

@@ -11,8 +11,9 @@ import typer
 
 from throughtime.cli.failures import CAN_BE_MENDED, Stopped, say
 from throughtime.cli.options import Json, SpareSeed
-from throughtime.cli.show import finite, print_json, wide
+from throughtime.cli.show import print_json, wide
 from throughtime.errors import OptionError
+from throughtime.formats import finite
 
 if TYPE_CHECKING:
     from throughtime.bench import Progress, Report

@@ -1,13 +1,13 @@
 """What is printed for people and programs: tables of figures, JSON."""
 
 import json
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from throughtime.cli.failures import PROGRAM
 from throughtime.cli.options import command_line
+from throughtime.formats import finite
 
 if TYPE_CHECKING:
     from throughtime.run import Run
@@ -21,9 +21,14 @@ MAIN_FIGURES = {
 _HIGHER_IS_NO_BETTER = ("coverage",)
 
 
-def print_json(content: Any) -> None:
-    """Print one JSON document; numbers that JSON has no word for become null."""
-    text = json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+def print_json(content: Any, *, indent: int | None = 2) -> None:
+    """Print one JSON document; numbers that JSON has no word for become null.
+
+    Args:
+        content: JSON values.
+        indent: columns that each level goes in; None for one line, where there are many numbers.
+    """
+    text = json.dumps(finite(content), indent=indent, ensure_ascii=False, allow_nan=False)
     print(text)
 
 
@@ -96,14 +101,3 @@ def _number(value: float | None) -> str:
 def wide(columns: int) -> int | None:
     """Return a fixed width where nobody is looking, so that no line is folded."""
     return None if sys.stdout.isatty() else columns
-
-
-def finite(value: Any) -> Any:
-    """Return JSON values without numbers that JSON has no word for; these become null."""
-    if isinstance(value, dict):
-        return {str(name): finite(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -1,5 +1,6 @@
 """Linear memory capacity: how many of the last inputs can be read off the state."""
 
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -76,7 +77,7 @@ def memory_capacity(
     u = scale * (2 * torch.rand(steps, dtype=torch.float64, generator=generator) - 1)
     way = torch.randn(layer.input_size, dtype=torch.float64, generator=generator)
     x = u[:, None] * (way / way.norm() if layer.input_size > 1 else torch.ones_like(way))
-    own = next(layer.parameters(), u)
+    own = next(chain(layer.parameters(), layer.buffers()), u)
     training = layer.training
     layer.eval()
     try:

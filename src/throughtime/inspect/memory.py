@@ -77,12 +77,19 @@ class MemoryReport(NamedTuple):
         return [
             f"uses the last {_steps(self.usage)}: with fewer the loss is over 1 % worse",
             f"minds the order of the last {_steps(self.order)}",
-            f"gradients halve in {self.gradients.half_life:.3g} steps; of all of them {shares}",
-            f"the largest Lyapunov exponent is {self.exponent:+.3f} a step, by which gradients "
-            f"would halve in {self.predicted_half_life:.3g}",
+            f"gradients {_halving(self.gradients.half_life)}; of all of them {shares}",
+            self._of_exponent(),
             f"{total:.1f} past inputs can be read off its {self.capacity.bound} outputs "
             f"({low:.1f} to {high:.1f})",
         ]
+
+    def _of_exponent(self) -> str:
+        if math.isnan(self.exponent):
+            return "the sequences are too short to measure a Lyapunov exponent"
+        return (
+            f"the largest Lyapunov exponent is {self.exponent:+.3f} a step, by which gradients "
+            f"would {_halving(self.predicted_half_life)}"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as JSON values; what is infinite or not measured is null."""
@@ -185,6 +192,12 @@ def _steps(curve: ContextCurve) -> str:
     if curve.horizon is None:
         return f"{curve.contexts[-1]} steps or more"
     return "step" if curve.horizon == 1 else f"{curve.horizon} steps"
+
+
+def _halving(half_life: float) -> str:
+    if math.isinf(half_life):
+        return "never halve"
+    return f"halve in {half_life:.3g} steps"
 
 
 def _finite(value: float) -> float | None:

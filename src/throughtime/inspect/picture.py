@@ -9,8 +9,11 @@ import io
 import re
 from collections.abc import Callable
 from html import escape
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from throughtime.errors import ThroughtimeError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +50,19 @@ _STYLE: dict[Any, Any] = {
     "xtick.color": _INK,
     "ytick.color": _INK,
 }
+
+
+def check_can_draw() -> None:
+    """Refuse to begin what will be drawn in the end, where matplotlib is not installed.
+
+    Raises:
+        ThroughtimeError: with how to install it.
+    """
+    if find_spec("matplotlib") is None:
+        raise ThroughtimeError(
+            "expected the package matplotlib to draw with, got none; "
+            "pip install 'throughtime[inspect]'"
+        )
 
 
 def draw(
