@@ -5,7 +5,7 @@
 Whether a layer's step is exported and its forward compiled is what `tests/exported.py` prints,
 which is run here. Times are the part `family` of benchmarks/results/kernels.json, by
 `python benchmarks/kernels.py`. What layers can do is benchmarks/results/claims.jsonl, by
-`python -m benchmarks.battery claims`, and what each is good and bad at benchmarks/results/battery.jsonl,
+`python -m benchmarks.battery claims`, and what each is good and bad at is battery.jsonl beside it,
 by `python -m benchmarks.battery all`.
 """
 

@@ -29,7 +29,7 @@ _HOMES = {
     "lint": "throughtime.inspect.lint",
 }
 _ROOMS = (
-    *("bench", "check", "data", "errors", "inspect", "kernels", "layers", "state", "tasks"),
+    *("bench", "check", "data", "errors", "inspect", "kernels", "lab", "layers", "state", "tasks"),
     "testing",
 )
 

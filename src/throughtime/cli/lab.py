@@ -210,7 +210,7 @@ def _print(found: "Sequence[Result]") -> None:
     from throughtime.lab import find
     from throughtime.lab.result import shown
 
-    console = Console(file=sys.stdout, highlight=False, markup=False, width=wide(110))
+    console = Console(file=sys.stdout, highlight=False, markup=False, width=wide(132))
     if len(found) == 1 and not found[0].failure:
         experiment = find(found[0].name)
         for text in (experiment.claim, f"measured: {experiment.figure}"):
@@ -218,18 +218,18 @@ def _print(found: "Sequence[Result]") -> None:
         console.print(f"control: {experiment.control}")
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("experiment", no_wrap=True)
+    table.add_column("claim", no_wrap=True)
     for heading in ("figure by seed", "expected", "control by seed", "seconds"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+        table.add_column(heading, justify="right")
     for result in found:
         low, high = find(result.name).interval
         table.add_row(
             result.name,
+            result.verdict,
             " ".join(shown(each.figure) for each in result.outcomes) or "-",
             "-" if result.turned else f"{shown(low)} to {shown(high)}",
             " ".join(shown(each.control) for each in result.outcomes) or "-",
             f"{result.seconds:.0f}",
-            result.verdict,
         )
     console.print(table)
     for result in found:
@@ -239,6 +239,7 @@ def _print(found: "Sequence[Result]") -> None:
             turned = ", ".join(f"{name}={value}" for name, value in result.turned.items())
             say(f"{result.name}: with {turned} no interval is stated")
     total = sum(result.seconds for result in found)
-    console.print(f"{len(found)} experiments, {total:.0f} s")
+    held = sum(result.holds is True for result in found)
+    console.print(f"{held} of {len(found)} claims hold; {total:.0f} s")
     if len(found) == 1 and not found[0].failure:
         console.print(find(found[0].name).meaning)
