@@ -196,7 +196,7 @@ def test_one_sample_moves_the_output_of_another(key):
     assert leak(build(PLANTED[key])) > MOVED
 
 
-@pytest.mark.parametrize("key", [*(set(PLANTED) - set(AXES)), *CLEAN])
+@pytest.mark.parametrize("key", [*(key for key in PLANTED if key not in AXES), *CLEAN])
 def test_samples_are_apart(key):
     assert leak(build({**PLANTED, **CLEAN}[key])) < MOVED
 
