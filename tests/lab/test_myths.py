@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from throughtime.lab import small
 from throughtime.lab.experiments import (
     always_best,
     clipping_and_initialisation,
@@ -18,7 +19,6 @@ from throughtime.lab.experiments import (
     perfect_memory,
     sharing_and_long_dependencies,
     streaming_cost,
-    what_recurrence_does_better,
 )
 from throughtime.tasks.baselines import last_value
 
@@ -178,7 +178,7 @@ def test_a_baseline_is_judged_on_the_years_of_the_windows():
 @pytest.mark.parametrize("where", ["games", "follow"])
 def test_cups_follow_the_ball(where: str):
     if where == "games":
-        moves, cups = what_recurrence_does_better.games(30, 9, seeded())
+        moves, cups = small.games(30, 9, seeded())
     else:
         x, cups = always_best.follow(9, 30, seeded())
         moves = x.argmax(-1)

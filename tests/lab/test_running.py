@@ -123,3 +123,17 @@ def test_a_claim_that_does_not_hold_is_an_exit_code(monkeypatch, capsys, quick):
     monkeypatch.setattr(lab, "run", lambda *given, **named: iter([failing]))
     assert main(["lab", "run", NAME]) == 1
     assert "does not hold" in capsys.readouterr().out
+
+
+def test_what_was_interrupted_says_how_to_go_on(monkeypatch, capsys, tmp_path):
+    def interrupted(*given, **named):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(lab, "run", interrupted)
+    words = ["lab", "run", NAME, "--set", "updates=3", "--seed", "4"]
+    assert main(words) == 130
+    assert "nothing was kept; with --out FOLDER it is" in capsys.readouterr().err
+    assert main([*words, "--out", str(tmp_path)]) == 130
+    said = capsys.readouterr().err
+    assert f"go on with: throughtime {' '.join(words)} --out {tmp_path}" in said

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from throughtime.cli.failures import CAN_BE_MENDED, Stopped, say
+from throughtime.cli.failures import CAN_BE_MENDED, PROGRAM, Stopped, say
 from throughtime.cli.options import Json, command_line
 from throughtime.cli.show import print_json, wide
 from throughtime.errors import OptionError
@@ -37,10 +37,7 @@ def show_list(json: Json = False) -> None:
                     "claim": find(name).claim,
                     "figure": find(name).figure,
                     "interval": find(name).interval,
-                    "knobs": {
-                        knob: {"default": each.default, "about": each.about}
-                        for knob, each in find(name).knobs.items()
-                    },
+                    "knobs": {knob: vars(each) for knob, each in find(name).knobs.items()},
                 }
                 for section, names in SECTIONS.items()
                 for name in names
@@ -120,7 +117,15 @@ def run_experiments(
                 if out is not None:
                     results.write(_in_order(kept | found, room.names()), out)
     except KeyboardInterrupt:
-        _stop(len(found), len(chosen), out)
+        how = "nothing was kept; with --out FOLDER it is"
+        if out is not None:
+            words = ["--all"] if everything else chosen
+            words += [word for each in knob or [] for word in ("--set", each)]
+            words += [word for each in seed or [] for word in ("--seed", str(each))]
+            how = "go on with: " + command_line(PROGRAM, "lab", "run", *words, "--out", out)
+        raise Stopped(
+            f"interrupted; {len(found)} of {len(chosen)} experiments are there; {how}"
+        ) from None
     came = _in_order(found, chosen)
     if out is not None:
         from throughtime.lab.report import write_page
@@ -168,14 +173,6 @@ def _turned(given: Sequence[str]) -> dict[str, int | float | str]:
 
 def _in_order(found: "Mapping[str, Result]", names: Sequence[str]) -> "list[Result]":
     return [found[name] for name in names if name in found]
-
-
-def _stop(done: int, planned: int, out: Path | None) -> None:
-    kept = "nothing was kept; with --out FOLDER it is"
-    if out is not None:
-        again = command_line("throughtime", "lab", "run", "--all", "--out", out)
-        kept = f"go on with: {again}"
-    raise Stopped(f"interrupted; {done} of {planned} experiments are there; {kept}")
 
 
 @contextmanager
@@ -239,7 +236,8 @@ def _print(found: "Sequence[Result]") -> None:
             turned = ", ".join(f"{name}={value}" for name, value in result.turned.items())
             say(f"{result.name}: with {turned} no interval is stated")
     total = sum(result.seconds for result in found)
-    held = sum(result.holds is True for result in found)
-    console.print(f"{held} of {len(found)} claims hold; {total:.0f} s")
+    judged = [result for result in found if result.holds is not None]
+    held = f"{sum(result.holds is True for result in judged)} of {len(judged)} claims hold; "
+    console.print(f"{held if judged else ''}{total:.0f} s")
     if len(found) == 1 and not found[0].failure:
         console.print(find(found[0].name).meaning)

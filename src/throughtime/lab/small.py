@@ -1,4 +1,4 @@
-"""What small experiments share: a model that reads sequences, how it learns, how it is scored."""
+"""What small experiments share: models that read sequences, how they learn, how they are scored."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +14,9 @@ from throughtime.state import State
 
 Sample = Callable[[], tuple[Tensor, Tensor]]
 Score = Callable[[Tensor, Tensor], Tensor]
+
+SWAPS = torch.tensor([[0, 1, 2], [1, 0, 2], [2, 1, 0], [0, 2, 1]])
+"""Where a ball in cup 0, 1 or 2 is after each move: none, or two cups change places."""
 
 
 class Reader(nn.Module):
@@ -57,6 +60,44 @@ class Reader(nn.Module):
             last = torch.full((len(y),), y.shape[1]) if lengths is None else lengths
             y = y[torch.arange(len(y)), last - 1]
         return self.head(y), states.detach(state)
+
+
+class Transformer(nn.Module):
+    """Causal attention in two blocks, with positions as sines, as Vaswani et al. (2017) have it.
+
+    Args:
+        encoder: from the steps of sequences to vectors (B, T, H).
+        outputs: how many scores, D.
+        size: H.
+    """
+
+    def __init__(self, encoder: nn.Module, outputs: int, size: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        block = nn.TransformerEncoderLayer(size, 4, 2 * size, 0.0, batch_first=True)
+        self.blocks = nn.TransformerEncoder(block, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(size, outputs)
+        self.rates = 10_000.0 ** (-torch.arange(0, size, 2) / size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return scores of each step (B, T, D)."""
+        steps = x.shape[1]
+        angles = torch.arange(steps)[:, None] * self.rates
+        x = self.encoder(x) + torch.cat([angles.sin(), angles.cos()], 1)
+        mask = nn.Transformer.generate_square_subsequent_mask(steps)
+        scores: Tensor = self.head(self.blocks(x, mask=mask, is_causal=True))
+        return scores
+
+
+def games(count: int, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return moves of three cups (B, T), and the cup with the ball after each (B, T); first 0."""
+    moves = torch.randint(0, len(SWAPS), (count, length), generator=generator)
+    cup = torch.zeros(count, dtype=torch.int64)
+    cups = []
+    for t in range(length):
+        cup = SWAPS[moves[:, t], cup]
+        cups.append(cup)
+    return moves, torch.stack(cups, 1)
 
 
 def cross_entropy(scores: Tensor, answers: Tensor) -> Tensor:

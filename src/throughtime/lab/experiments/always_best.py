@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot
 
 from throughtime.inspect.picture import BLUE, GREY, ORANGE
 from throughtime.lab.experiment import Experiment, Knob, Outcome, Question
-from throughtime.lab.small import Reader, accuracy, learn
+from throughtime.lab.small import Reader, Transformer, accuracy, games, learn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,19 +21,12 @@ SIZE = (2 * KINDS) ** 0.5
 Sequences = tuple[Tensor, Tensor]
 Task = Callable[[int, torch.Generator], Sequences]
 TASKS, MODELS = ("follow a ball", "look up a pair"), ("GRU", "Transformer")
-SWAPS = torch.tensor([[0, 1, 2], [1, 0, 2], [2, 1, 0], [0, 2, 1]])
-"""Where a ball in cup 0, 1 or 2 is after each move: none, or two cups change places."""
 
 
 def follow(length: int, count: int, generator: torch.Generator) -> Sequences:
     """Return moves (B, T, 32) that swap two of three cups or none, and where the ball is (B, T)."""
-    moves = torch.randint(0, len(SWAPS), (count, length), generator=generator)
-    cup = torch.zeros(count, dtype=torch.int64)
-    cups = []
-    for t in range(length):
-        cup = SWAPS[moves[:, t], cup]
-        cups.append(cup)
-    return SIZE * one_hot(moves, 2 * KINDS), torch.stack(cups, 1)
+    moves, cups = games(count, length, generator)
+    return SIZE * one_hot(moves, 2 * KINDS), cups
 
 
 def recall(pairs: int, count: int, generator: torch.Generator) -> Sequences:
@@ -48,27 +41,6 @@ def recall(pairs: int, count: int, generator: torch.Generator) -> Sequences:
     return SIZE * torch.cat([read, cue], 1), answers
 
 
-class Transformer(nn.Module):
-    """Causal attention in two blocks, with positions as sines, as Vaswani et al. (2017) have it."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.encoder = nn.Linear(2 * KINDS, size)
-        block = nn.TransformerEncoderLayer(size, 4, 2 * size, 0.0, batch_first=True)
-        self.blocks = nn.TransformerEncoder(block, 2, enable_nested_tensor=False)
-        self.head = nn.Linear(size, KINDS)
-        self.rates = 10_000.0 ** (-torch.arange(0, size, 2) / size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return scores (B, T, 16) from x (B, T, 32)."""
-        steps = x.shape[1]
-        angles = torch.arange(steps)[:, None] * self.rates
-        x = self.encoder(x) + torch.cat([angles.sin(), angles.cos()], 1)
-        mask = nn.Transformer.generate_square_subsequent_mask(steps)
-        scores: Tensor = self.head(self.blocks(x, mask=mask, is_causal=True))
-        return scores
-
-
 def score(name: str, task: Task, seed: int, updates: int) -> float:
     """Train a model on a task, and return its accuracy on new sequences of it."""
     torch.manual_seed(seed)
@@ -77,7 +49,7 @@ def score(name: str, task: Task, seed: int, updates: int) -> float:
         # As many parameters as the Transformer has, 18.8 thousand against 18.7.
         model: nn.Module = Reader(2 * KINDS, KINDS, layer="gru:62", every=True, numbers=True)
     else:
-        model = Transformer(32)
+        model = Transformer(nn.Linear(2 * KINDS, 32), KINDS, 32)
     rate = 1e-2 if name == "GRU" else 2e-3
     learn(model, partial(task, LANES, generator), updates=updates, rate=rate)
     return accuracy(model, *task(1000, generator))

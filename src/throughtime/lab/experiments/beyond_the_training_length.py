@@ -82,8 +82,8 @@ EXPERIMENT = Experiment(
     name="beyond-the-training-length",
     section="pitfalls",
     claim="A recurrent network runs at any length; whether it is right beyond the length that it "
-    "learned from depends on what has to be kept. One of two cases is held on, a count that grows "
-    "beyond all that was seen is lost.",
+    "learned from depends on what has to be kept. Which of two cases it is can be held for ever; "
+    "a count that grows beyond all that was seen is lost.",
     question=Question(
         "A tanh network of 16 units learns two tasks from words of 20 letters, and is right at 98 "
         "of 100 steps or more: is the number of ones odd so far, and are there more ones than "

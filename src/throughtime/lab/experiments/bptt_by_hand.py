@@ -82,7 +82,7 @@ def draw(outcomes: Sequence[Outcome], axes: "Sequence[Axes]") -> None:
         xlabel="steps that the error is followed back",
         ylabel="relative difference from autograd",
     )
-    axes[0].legend(loc="lower left")
+    axes[0].legend(loc="center left")
 
 
 EXPERIMENT = Experiment(

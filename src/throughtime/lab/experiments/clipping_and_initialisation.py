@@ -114,14 +114,14 @@ EXPERIMENT = Experiment(
         0,
     ),
     figure="squared error at the end of training, as a share of the number's variance",
-    interval=(0.0, 0.25),
+    interval=(0.0, 0.5),
     control="the better of the two with one of them alone",
     run=run,
     draw=draw,
     meaning="Watch the norm of the gradient while you train: if it leaps, clip, at about what it "
     "is on quiet updates. It does not show what has vanished: where nothing is learned here, it is "
-    "about 1, all of it from the last steps. Look at the gradient by lag, and change the start, "
-    "the gates or the length.",
+    "about a half, all of it from the last steps. Look at the gradient by lag, and change the "
+    "start, the gates or the length.",
     page="The page names both in one breath, against exploding and vanishing gradients. Clipping "
     "is of use against the first only; against the second there are the start and gates.",
     knobs={

@@ -130,7 +130,7 @@ EXPERIMENT = Experiment(
     page="The page says that the state balances what is important and noise. By itself it does "
     "not: before training it holds the latest inputs, whatever they are. Training makes it so.",
     knobs={
-        "pairs": Knob(6, "pairs of symbols in a sequence", least=1, most=16),
+        "pairs": Knob(6, "pairs of symbols in a sequence", least=2, most=16),
         "size": Knob(32, "numbers in the state, H", least=2, most=128),
         "updates": Knob(600, "updates of the weights", least=1, most=3000),
     },

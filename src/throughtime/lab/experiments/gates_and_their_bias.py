@@ -59,13 +59,7 @@ def run(seed: int, *, length: int, bias: float, updates: int) -> Outcome:
 
         name = f"torch's bias + {added:g}" if added else "torch's bias"
         gradients[name] = gradient(model, tests[0][:32])
-        learn(
-            model,
-            partial(sequences, 64, length, generator),
-            updates=updates,
-            rate=1e-2,
-            watch=watch,
-        )
+        learn(model, partial(sequences, 64, length, generator), updates=updates, watch=watch)
         curves[name] = [*curve, accuracy(model, *tests)]
     final = [curve[-1] for curve in curves.values()]
     return Outcome(final[-1], final[0], {"accuracy": curves, "gradient": gradients})

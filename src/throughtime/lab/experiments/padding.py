@@ -101,7 +101,7 @@ EXPERIMENT = Experiment(
         2,
     ),
     figure="share of answers that change when the batch holds a sequence 50 steps longer",
-    interval=(0.25, 0.9),
+    interval=(0.35, 0.9),
     control="the same network, read at the last step that each sequence has",
     run=run,
     draw=draw,
@@ -109,7 +109,7 @@ EXPERIMENT = Experiment(
     "padding drives it. Give lengths, so that a step that is not there leaves the state as it is, "
     "and read each sequence at its own end. A test that always holds: a sequence gives the same "
     "answer alone and in any batch.",
-    page="The page does not mention padding, which is the commonest way to lose what a recurrent "
+    page="The page does not mention padding, which is a common way to lose what a recurrent "
     "network knows.",
     knobs={
         "layer": Knob("rnn", "kind of layer", choices=("rnn", "gru", "lstm")),

@@ -69,8 +69,8 @@ def draw(outcomes: Sequence[Outcome], axes: "Sequence[Axes]") -> None:
 EXPERIMENT = Experiment(
     name="perfect-memory",
     section="myths",
-    claim="A state of H numbers gives back at most H of the inputs before it: that is a matter of "
-    "its size, and stays so where nothing is trained and no gradient can vanish.",
+    claim="A linear read-out gets at most H independent inputs back from a state of H numbers: "
+    "that is a matter of size, and holds where nothing is trained and no gradient can vanish.",
     question=Question(
         "An RNN of 50 units is made so that its state loses almost nothing in a step. Of the last "
         "100 inputs, independent numbers, how many can a linear read-out find in the state?",

@@ -108,7 +108,7 @@ EXPERIMENT = Experiment(
         "steps": Knob(50, "steps, T", least=2, most=200),
         "gain": Knob(1.0, "gain of the weights", least=0.5, most=2.0),
         "lower_gain": Knob(0.9, "gain of the weights in the control", least=0.5, most=2.0),
-        "networks": Knob(400, "networks that are drawn", least=10, most=2000),
+        "networks": Knob(400, "networks that are drawn", least=10, most=1000),
     },
     quick={"steps": 10, "networks": 20},
     columns=2,

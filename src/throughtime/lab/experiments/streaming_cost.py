@@ -136,9 +136,9 @@ EXPERIMENT = Experiment(
     page="The page leaves embedded use to RNNs for simplicity and low resource use, and gives no "
     "measure. It is the cost of a step that does not grow.",
     knobs={
-        "size": Knob(128, "width of both layers", least=8, most=512),
-        "last": Knob(12800, "steps so far at the last position", least=200, most=51200),
-        "repeats": Knob(101, "steps that are timed at each position", least=3, most=1001),
+        "size": Knob(128, "width of both layers", least=8, most=256),
+        "last": Knob(12800, "steps so far at the last position", least=200, most=25600),
+        "repeats": Knob(101, "steps that are timed at each position", least=3, most=101),
     },
     quick={"size": 16, "last": 400, "repeats": 5},
     columns=2,

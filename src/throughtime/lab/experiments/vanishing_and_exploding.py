@@ -75,8 +75,8 @@ EXPERIMENT = Experiment(
     section="build-up",
     claim="Each step back in time multiplies a gradient by about the same factor, so over many "
     "steps it vanishes or explodes like a power. For torch's nn.RNN as it is made the factor is "
-    "below 0.75, and for its nn.LSTM hardly better; it is near 1 where weights keep lengths or "
-    "gates begin open.",
+    "below 0.75, and for its nn.LSTM hardly better; it is 1 where weights keep lengths and nothing "
+    "squashes the state, and near 1 where gates begin open.",
     question=Question(
         "Neither is trained yet. Over 50 steps back, the gradient in torch's nn.RNN shrinks to "
         "less than a billionth. What about that of the cells in torch's nn.LSTM?",
@@ -94,8 +94,8 @@ EXPERIMENT = Experiment(
     draw=draw,
     meaning="How far back a network can learn is set before it learns anything, by how its weights "
     "and gate biases begin. Choose them for the lags that matter: orthogonal recurrent weights "
-    "for tens of steps, `memory=` of an LSTM or a GRU for hundreds. Clip, since what explodes "
-    "does so within a few steps.",
+    "for ten or twenty steps, or more where inputs are so small that tanh hardly bends; `memory=` "
+    "of an LSTM or a GRU for hundreds. Clip, since what explodes does so within a few steps.",
     page="The page makes this a matter of long sequences and of plain RNNs, cured by LSTM and GRU. "
     "It is a matter of how weights begin: torch's nn.LSTM loses its gradient about as fast as "
     "nn.RNN until its forget gates are biased open, and a plain RNN can begin with weights that "

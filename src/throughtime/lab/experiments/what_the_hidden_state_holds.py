@@ -60,9 +60,9 @@ def draw(outcomes: Sequence[Outcome], axes: "Sequence[Axes]") -> None:
 EXPERIMENT = Experiment(
     name="what-the-hidden-state-holds",
     section="build-up",
-    claim="A hidden state holds recent inputs, and at most as many as it has numbers. How many it "
-    "does hold depends on its weights: 50 numbers can hold almost 50 inputs, but in torch's "
-    "layers, as they are made, they hold fewer than a dozen.",
+    claim="A linear read-out finds recent inputs in a hidden state, and at most as many as the "
+    "state has numbers. How many it finds depends on the weights: 50 numbers can hold almost 50 "
+    "inputs, but in torch's layers, as they are made, they hold fewer than a dozen.",
     question=Question(
         "A state of 50 numbers is driven by one random number a step, and a linear read-out is to "
         "tell what the number k steps ago was. Of how many past steps can it tell?",

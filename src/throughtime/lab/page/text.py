@@ -109,8 +109,8 @@ LEADS = {
     "truncated-bptt-window": Lead(
         "How much of the past training sees",
         "A long sequence is cut into windows for training. The state is carried from one window "
-        "into the next, while gradients stop at the cut. So what came before the window is known, "
-        "and yet nothing is learned through it.",
+        "into the next, while gradients stop at the cut. So what came before a window is still "
+        "in the state at its start, but no mistake is followed back beyond that start.",
     ),
     "bptt-by-hand": Lead(
         "Backpropagation through time, by hand",
@@ -132,9 +132,9 @@ LEADS = {
     ),
     "alternatives": Lead(
         "What else there is",
-        "Attention looks at all earlier steps at once. Linear recurrences can be computed in any "
-        "grouping, as a scan. Both do without a chain of steps that wait for each other, and each "
-        "pays for that in another way.",
+        "A Transformer keeps every step, and each new one looks back at all of them at once. No "
+        "step waits for the one before it, and nothing is kept but the steps themselves. A "
+        "recurrent network keeps a state, and never sees an earlier step again.",
     ),
     "shared-weights": Lead(
         "The same weights at every step",
@@ -185,8 +185,8 @@ LEADS = {
     "clipping-and-initialisation": Lead(
         "Clipping and initialisation",
         "Clipping scales a gradient down when it is longer than some bound, and keeps its "
-        "direction. Initialisation decides whether gradients get that long in the first place. "
-        "These are two different cures, and it matters which one the patient needs.",
+        "direction. Initialisation decides how long gradients are before anything is learned. "
+        "Both are named as cures for gradients that vanish or explode.",
     ),
     "gates-and-their-bias": Lead(
         "Gates, and what they start from",
@@ -237,9 +237,8 @@ LEADS = {
     ),
     "shapes": Lead(
         "Shapes",
-        "A batch of sequences has three axes: lanes, steps, features. With two axes, or with two "
-        "of them swapped, there is often still some way to read the numbers. What is then done "
-        "with them is up to the library.",
+        "A batch of sequences has three axes: samples, steps, features. Which of them comes first "
+        "is a matter of agreement, and what is done with other shapes is up to the library.",
     ),
     "stale-state": Lead(
         "A stale state",
@@ -273,8 +272,8 @@ LEADS = {
     "lyapunov-predicts-gradients": Lead(
         "One number that predicts gradients",
         "How fast two nearby states come together or part, in one step and on average, is called a "
-        "Lyapunov exponent. It comes from running the network forward. What it has to do with "
-        "gradients, which run back, is for you to say.",
+        "Lyapunov exponent. It comes from running the network forward; a gradient runs back "
+        "through the same steps.",
     ),
 }
 """What stands above each experiment, by its name."""
