@@ -103,10 +103,15 @@ bool can_run(const tt_layer& layer) {
 
 }  // namespace
 
-// A stepper stays with the kernels that made it.
+// A stepper stays with the kernels that made it, and so does a map.
 struct tt_stepper {
     const Kernels* kernels;
     void* stepper;
+};
+
+struct tt_map {
+    const Kernels* kernels;
+    void* map;
 };
 
 extern "C" {
@@ -188,6 +193,26 @@ float* tt_stepper_c(tt_stepper* stepper) { return stepper->kernels->stepper_c(st
 int tt_stepper_step(tt_stepper* stepper, int64_t count, const int64_t* which, const float* x,
                     const uint8_t* resets, float* y) {
     return stepper->kernels->stepper_step(stepper->stepper, count, which, x, resets, y) ? 0 : 3;
+}
+
+tt_map* tt_map_new(int64_t inputs, int64_t outputs, const float* weight, const float* bias) {
+    try {
+        const Kernels* made_by = &kernels();
+        void* map = made_by->map_new(inputs, outputs, weight, bias);
+        return new tt_map{made_by, map};
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+
+void tt_map_free(tt_map* map) {
+    if (!map) return;
+    map->kernels->map_free(map->map);
+    delete map;
+}
+
+void tt_map_apply(const tt_map* map, int64_t count, const float* x, float* y) {
+    map->kernels->map_apply(map->map, count, x, y);
 }
 
 int tt_gated_forward(const tt_gated* gated) {

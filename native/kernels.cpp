@@ -6,6 +6,7 @@
 #include "forward.h"
 #include "gated.h"
 #include "linear.h"
+#include "map.h"
 #include "selective.h"
 #include "step.h"
 #include "variant_backward.h"
@@ -100,6 +101,16 @@ bool run_stepper(void* stepper, int64_t count, const int64_t* which, const float
     return as_stepper(stepper).step(count, which, x, resets, y);
 }
 
+void* new_map(int64_t inputs, int64_t outputs, const float* weight, const float* bias) {
+    return new LinearMap(inputs, outputs, weight, bias);
+}
+
+void free_map(void* map) { delete static_cast<LinearMap*>(map); }
+
+void apply_map(const void* map, int64_t count, const float* x, float* y) {
+    static_cast<const LinearMap*>(map)->apply(count, x, y);
+}
+
 }  // namespace
 }  // namespace TT_ISA
 
@@ -111,6 +122,7 @@ const Kernels* TT_JOIN(TT_ISA, _kernels)() {
         TT_TEXT(TT_ISA),      run_forward,         run_backward,
         run_linear_forward,   run_linear_backward, run_step,          new_stepper,
         free_stepper,         h_of_stepper,        c_of_stepper,      run_stepper,
+        new_map,              free_map,            apply_map,
         run_variant_forward,  run_variant_backward, run_gated_forward, run_gated_backward};
     return &kernels;
 }

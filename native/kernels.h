@@ -18,6 +18,9 @@ struct Kernels {
     float* (*stepper_h)(void*);
     float* (*stepper_c)(void*);
     bool (*stepper_step)(void*, int64_t, const int64_t*, const float*, const uint8_t*, float*);
+    void* (*map_new)(int64_t, int64_t, const float*, const float*);
+    void (*map_free)(void*);
+    void (*map_apply)(const void*, int64_t, const float*, float*);
     void (*variant_forward)(const tt_variant&);
     void (*variant_backward)(const tt_variant&, const tt_variant_gradients&);
     void (*gated_forward)(const tt_gated&);

@@ -236,6 +236,14 @@ TT_API float *tt_stepper_c(tt_stepper *stepper); /* (lanes, H), null but for an 
 TT_API int tt_stepper_step(tt_stepper *stepper, int64_t count, const int64_t *which, const float *x,
                     const uint8_t *resets, float *y);
 
+/* A linear map y = W x + b with packed weights: W (outputs, inputs), b (outputs,) or null. A row's
+ * result does not depend on the rows beside it. Null when there is not enough memory. */
+typedef struct tt_map tt_map;
+TT_API tt_map *tt_map_new(int64_t inputs, int64_t outputs, const float *weight, const float *bias);
+TT_API void tt_map_free(tt_map *map);
+/* x (count, inputs), y (count, outputs). The map is not changed, so threads may share it. */
+TT_API void tt_map_apply(const tt_map *map, int64_t count, const float *x, float *y);
+
 TT_API int tt_gated_forward(const tt_gated *gated);
 TT_API int tt_gated_backward(const tt_gated *gated, const tt_gated_gradients *gradients);
 

@@ -26,11 +26,12 @@ _HOMES = {
     "fit": "throughtime.training",
     "resume": "throughtime.training",
     "Stream": "throughtime.stream",
+    "Sessions": "throughtime.stream",
     "lint": "throughtime.inspect.lint",
 }
 _ROOMS = (
-    *("bench", "check", "data", "errors", "inspect", "kernels", "lab", "layers", "state", "tasks"),
-    "testing",
+    *("bench", "check", "data", "errors", "inspect", "kernels", "lab", "layers"),
+    *("state", "tasks", "testing"),
 )
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]

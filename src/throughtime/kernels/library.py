@@ -228,6 +228,9 @@ def _declare(library: ctypes.CDLL) -> None:
     declare("tt_stepper_h", c_void_p, c_void_p)
     declare("tt_stepper_c", c_void_p, c_void_p)
     declare("tt_stepper_step", c_int, c_void_p, c_int64, *[c_void_p] * 4)
+    declare("tt_map_new", c_void_p, c_int64, c_int64, c_void_p, c_void_p)
+    declare("tt_map_free", None, c_void_p)
+    declare("tt_map_apply", None, c_void_p, c_int64, c_void_p, c_void_p)
     declare("tt_gated_forward", c_int, POINTER(Gated))
     declare("tt_gated_backward", c_int, POINTER(Gated), POINTER(GatedGradients))
 

@@ -1,7 +1,8 @@
 """Steppers: many lanes of one layer, advanced one step at a time, without gradients.
 
 A stepper packs the weights once and owns the states of its lanes, so that a step allocates nothing.
-What a lane gets does not depend on which lanes are stepped beside it, bit for bit.
+What a lane gets does not depend on which lanes are stepped beside it, bit for bit. A `LinearMap` is
+the same for what has no state.
 """
 
 import ctypes
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from throughtime import state as states
 from throughtime.errors import OptionError, ShapeError, StateError, ThroughtimeError
@@ -155,6 +156,14 @@ class NativeStepper(Stepper):
         self._advance = self._library.tt_stepper_step
         self._out = self._y.data_ptr()
 
+    @property
+    def memory(self) -> State:
+        """The state of all lanes where it lies: what is written there is what the lanes hold.
+
+        It is there as long as the stepper is.
+        """
+        return self._view()
+
     def _view(self) -> State:
         size = self.lanes * self.output_size
         addresses = (
@@ -179,6 +188,58 @@ class NativeStepper(Stepper):
         )
         if code:
             raise _wrong_lanes(lanes, self.lanes)
+
+
+class LinearMap:
+    """A linear map with its weights packed by the native kernels, as they are when it is made.
+
+    Unlike that of `nn.Linear`, a row's result does not depend on the rows beside it, bit for bit.
+
+    Args:
+        linear: from I to O features, float32 on the CPU.
+
+    Example:
+        >>> from throughtime.kernels import library
+        >>> linear = nn.Linear(3, 2)
+        >>> x = np.ones((4, 3), dtype=np.float32)
+        >>> library.why_missing() is not None or LinearMap(linear).apply(x).shape == (4, 2)
+        True
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        self.input_size, self.output_size = linear.in_features, linear.out_features
+        self._library = library.load()
+        weight = linear.weight.detach().contiguous()
+        bias = None if linear.bias is None else linear.bias.detach().contiguous()
+        handle = self._library.tt_map_new(
+            self.input_size, self.output_size, _address(weight), _address(bias)
+        )
+        if not handle:
+            raise ThroughtimeError("expected free memory for a linear map, got less; free some")
+        self._handle = handle
+        weakref.finalize(self, self._library.tt_map_free, handle)
+
+    def apply(self, x: np.ndarray) -> np.ndarray:
+        """Map rows.
+
+        Args:
+            x: (n, I) float32, dense.
+
+        Returns:
+            y (n, O).
+
+        Raises:
+            ShapeError: when x has another shape, dtype or layout.
+        """
+        fits = x.shape == (len(x), self.input_size) and x.dtype == np.float32
+        if not fits or not x.flags.c_contiguous:
+            raise ShapeError(
+                f"expected x as dense float32 (n, I) with I = {self.input_size} in a linear map, "
+                f"got {x.dtype} {x.shape}"
+            )
+        y = np.empty((len(x), self.output_size), dtype=np.float32)
+        self._library.tt_map_apply(self._handle, len(x), _address(x), _address(y))
+        return y
 
 
 _WHOLE = (np.dtype(np.int64), torch.int64)
