@@ -8,7 +8,13 @@ from torch import nn
 
 import throughtime as tt
 from throughtime.errors import OptionError
-from throughtime.inspect import gradient_by_lag, state_gradients
+from throughtime.inspect import (
+    gradient_by_lag,
+    health_check,
+    lyapunov_exponents,
+    memory_capacity,
+    state_gradients,
+)
 from throughtime.layers import GRU, LRU, LSTM, RNN, Stack, make
 
 
@@ -177,7 +183,64 @@ def test_the_leaf_that_remembers_is_chosen_and_any_other_may_be():
         gradient_by_lag(stack, x, lambda y: y[:, -1].sum(), leaf="h")
 
 
-def test_a_complex_recurrence_has_gradients_too():
-    found = gradient_by_lag(LRU(2, 6), torch.randn(3, 20, 2), lambda y: y[:, -1].sum())
-    assert found.norms.isfinite().all()
-    assert found.half_life > 0
+def test_a_complex_recurrence_halves_as_its_coefficient_does():
+    layer, x = LRU(2, 1).double(), torch.randn(3, 20, 2, dtype=torch.float64)
+    found = gradient_by_lag(layer, x, lambda y: y[:, -1].sum())
+    a = float(layer.coefficients(x)[0].detach().abs().flatten()[0])
+    # What it hands on after the last step has no part in the last output.
+    assert not found.norms[0].any()
+    assert found.half_life == pytest.approx(math.log(2) / -math.log(a), rel=1e-9)
+    assert found.underflow is None
+
+
+def test_a_window_of_inputs_ends_where_it_ends():
+    layer = make("convolution", 2, 5, width=4)
+    found = gradient_by_lag(layer, torch.randn(3, 20, 2), lambda y: y[:, -1].sum())
+    assert (found.norms[1:4] > 0).all()
+    assert not found.norms[4:].any()
+    assert found.underflow == 4
+    assert math.isfinite(found.slope)
+
+
+@pytest.mark.parametrize(("name", "leaf"), [("rwkv7", "s"), ("s5", "state"), ("attention", None)])
+def test_every_layer_that_remembers_has_a_trend(name, leaf):
+    found = gradient_by_lag(make(name, 2, 4), torch.randn(3, 20, 2), lambda y: y[:, -1].sum())
+    assert leaf in (None, found.leaf)
+    assert math.isfinite(found.slope)
+    assert found.underflow is None
+
+
+def test_past_inputs_are_not_what_a_stack_remembers_by():
+    stack = Stack([GRU(2, 4), make("convolution", 4, 4)])
+    found = gradient_by_lag(stack, torch.randn(2, 6, 2), lambda y: y[:, -1].sum())
+    assert (found.leaf, set(found.by_leaf)) == ("0.h", {"0.h", "1.inputs"})
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 2), (3, 0, 2)])
+def test_nothing_to_measure_is_said(shape):
+    with pytest.raises(OptionError, match="expected x with a lane and a step"):
+        gradient_by_lag(GRU(2, 4), torch.zeros(shape), lambda y: y.sum())
+
+
+def test_a_loss_of_nothing_is_said():
+    with pytest.raises(OptionError, match="expected a loss that is computed from the output"):
+        gradient_by_lag(GRU(2, 4), torch.randn(2, 5, 2), lambda y: y.detach().sum())
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_torchs_own_layers_are_measured_as_ours(kind):
+    module, x = kind(1, 6, num_layers=2, batch_first=True), torch.randn(3, 40, 1)
+    ours = tt.from_torch(module)
+
+    def last(y):
+        return y[:, -1].sum()
+
+    assert torch.equal(gradient_by_lag(module, x, last).norms, gradient_by_lag(ours, x, last).norms)
+    assert torch.equal(lyapunov_exponents(module, x), lyapunov_exponents(ours, x))
+    assert memory_capacity(module, lags=4).total == memory_capacity(ours, lags=4).total
+    assert health_check(module, x).exponents == health_check(ours, x).exponents
+
+
+def test_what_is_no_recurrent_layer_is_refused():
+    with pytest.raises(OptionError, match=r"expected a recurrent layer or stack.*got Linear"):
+        gradient_by_lag(nn.Linear(2, 3), torch.randn(1, 5, 2), lambda y: y.sum())

@@ -7,7 +7,7 @@ import torch
 
 from throughtime.errors import OptionError
 from throughtime.inspect import gradient_by_lag, health_check
-from throughtime.layers import GRU, LRU, LSTM, RNN, Regularised, Stack
+from throughtime.layers import GRU, LRU, LSTM, RNN, Regularised, Stack, make
 
 
 def measured(layer, x):
@@ -77,3 +77,9 @@ def test_three_exponents_come_in_order():
 def test_a_memory_of_no_step_is_refused():
     with pytest.raises(OptionError, match=r"expected a memory of 2 steps or more, got 1"):
         health_check(GRU(1, 4), torch.randn(2, 60, 1), memory=1)
+
+
+def test_a_window_of_inputs_ends_at_once_and_a_small_state_has_few_exponents():
+    found = health_check(make("convolution", 2, 3), torch.randn(2, 60, 2))
+    assert "gradients end at once" in found.lines()[0]
+    assert len(health_check(RNN(2, 2), torch.randn(2, 60, 2)).exponents) == 2

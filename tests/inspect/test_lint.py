@@ -14,9 +14,10 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import throughtime as tt
 from throughtime.errors import OptionError
 from throughtime.inspect import Finding, LintReport, lint, lint_run
+from throughtime.inspect.health import half_life
 from throughtime.inspect.lint.findings import NAMES, Skipped, in_order
 from throughtime.inspect.lint.keeping import Kept, kept_closure, kept_optimiser
-from throughtime.inspect.lint.memory import Need, half_life
+from throughtime.inspect.lint.memory import Need
 from throughtime.inspect.lint.probing import Probe
 from throughtime.inspect.lint.training import train
 
@@ -253,6 +254,8 @@ def test_lengths_are_known_by_name_or_by_value_and_packed_batches_have_them():
         ({}, {}),
         (torch.randn(4), {}),
         (torch.randn(4, 12, 5), {}),
+        (torch.randn(0, 12, 3), {}),
+        (torch.randn(4, 0, 3), {}),
         (torch.randn(4, 12, 3), {"lengths": torch.tensor([1, 2])}),
         (torch.randn(4, 12, 3), {"lengths": torch.tensor([1, 2, 3, 13])}),
         (torch.randn(4, 12, 3), {"memory": 0}),
@@ -262,6 +265,14 @@ def test_what_can_not_be_run_is_one_line(batch, options):
     with pytest.raises(OptionError) as caught:
         lint(nn.GRU(3, 6, batch_first=True), batch, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_a_loss_that_comes_before_the_outputs_is_no_output():
+    def leaking(y):
+        return {"loss": y.mean(), "logits": y[:, -1] - y[:, -1].mean(0)}
+
+    assert names_of(lint(Around(leaking), x())) == ["samples-leak"]
+    assert lint(Around(lambda y: (y.mean(), y[:, -1])), x()).clean
 
 
 def test_a_model_without_weights_yet_is_refused():

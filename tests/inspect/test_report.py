@@ -13,7 +13,7 @@ import torch
 
 import throughtime as tt
 from throughtime import state as states
-from throughtime.errors import DataError
+from throughtime.errors import DataError, ThroughtimeError
 from throughtime.inspect.leaves import float_leaves
 from throughtime.inspect.report import NotMeasured, contents
 from throughtime.inspect.report.reading import Units, read_stretch, states_at
@@ -360,3 +360,9 @@ def test_progress_is_told_from_nothing_to_all(table, monkeypatch):
     assert told[0] == 0
     assert told[-1] == 1
     assert told == sorted(told)
+
+
+def test_a_page_without_matplotlib_says_what_to_install(language, monkeypatch):
+    monkeypatch.setattr("throughtime.inspect.picture.find_spec", lambda name: None)
+    with pytest.raises(ThroughtimeError, match="expected the package matplotlib"):
+        language.report.to_html()

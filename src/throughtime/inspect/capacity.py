@@ -4,11 +4,11 @@ from itertools import chain
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from throughtime.errors import OptionError
 from throughtime.inspect.bootstrap import Interval, interval_of
-from throughtime.recurrent import Recurrent
+from throughtime.inspect.layer import as_layer
 
 TRAIN, TEST = 4200, 1800
 """Steps that read-outs are fitted to, and those that they are judged by."""
@@ -26,7 +26,7 @@ class MemoryCapacity(NamedTuple):
     Attributes:
         explained: (K,) float64: share of the variance of u_{t-k} that is explained, by lag k.
         total: their sum, in inputs remembered.
-        interval: where the total lies, with 95 % confidence.
+        interval: where the total lies, with 95 % confidence; of the same direction of inputs.
         bound: what it can't be above: the numbers that are read.
         reach: the last lag of which half is explained, -1 where there is none.
     """
@@ -39,7 +39,7 @@ class MemoryCapacity(NamedTuple):
 
 
 def memory_capacity(
-    layer: Recurrent, *, lags: int | None = None, scale: float = 1.0, seed: int = 0
+    layer: nn.Module, *, lags: int | None = None, scale: float = 1.0, seed: int = 0
 ) -> MemoryCapacity:
     r"""Measure how many past inputs a layer's output holds, linearly.
 
@@ -47,10 +47,13 @@ def memory_capacity(
 
     (Jaeger 2001, "Short term memory in echo state networks".) The layer is driven by independent
     numbers; for each lag a ridge regression reads them off its output, and is judged on steps that
-    it was not fitted to. All in float64, in evaluation mode.
+    it was not fitted to. The layer runs in its own precision, in evaluation mode; the regression is
+    in float64.
 
     Args:
-        layer: any layer or stack. With F > 1 inputs, what drives it goes along a random direction.
+        layer: any layer or stack, or one of torch.nn's. With F > 1 inputs, what drives it goes
+            along a random direction, another for each seed, of which some are remembered longer
+            than others.
         lags: K; twice the outputs when None, and at most 500.
         scale: of the numbers, uniform in [-scale, scale].
         seed: of the numbers.
@@ -68,6 +71,7 @@ def memory_capacity(
         >>> round(found.total, 2), found.reach
         (4.0, 3)
     """
+    layer = as_layer(layer)
     count = min(2 * layer.output_size, 500) if lags is None else lags
     if count < 1 or scale <= 0:
         raise OptionError(f"expected lags of 1 or more and a scale above 0, got {count}, {scale}")

@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from throughtime import state as states
 from throughtime.errors import OptionError
 from throughtime.inspect.flow import Flow
-from throughtime.recurrent import Recurrent
+from throughtime.inspect.layer import as_layer
 from throughtime.state import State
 
 STEPS = 200
@@ -42,7 +42,7 @@ class FixedPoints(NamedTuple):
 
 
 def fixed_points(
-    layer: Recurrent, x: Tensor, starts: State, *, slow: bool = False, steps: int = STEPS
+    layer: nn.Module, x: Tensor, starts: State, *, slow: bool = False, steps: int = STEPS
 ) -> FixedPoints:
     r"""Find where a layer rests under an input that stays the same.
 
@@ -50,7 +50,7 @@ def fixed_points(
     (Sussillo and Barak 2013, "Opening the black box"). Points that are the same are counted once.
 
     Args:
-        layer: any layer or stack.
+        layer: any layer or stack, or one of torch.nn's.
         x: (F,): the input.
         starts: (N, ...) states, such as those of a run; noise around them finds more.
         slow: also return points that are not fixed and hardly move.
@@ -77,6 +77,7 @@ def fixed_points(
         >>> sorted(found.points.flatten().round(decimals=2).tolist()), found.unstable.sum()
         ([-0.99, 0.0, 0.99], tensor(1))
     """
+    layer = as_layer(layer)
     if x.dim() != 1 or len(x) != layer.input_size:
         raise OptionError(f"expected x as ({layer.input_size},), got {tuple(x.shape)}")
     flow = Flow(layer)

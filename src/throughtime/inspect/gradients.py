@@ -10,19 +10,21 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from throughtime import kernels
 from throughtime import state as states
 from throughtime.errors import OptionError
+from throughtime.inspect.layer import as_layer
 from throughtime.inspect.leaves import float_leaves, is_float
-from throughtime.recurrent import Recurrent
 from throughtime.state import State
 
 Loss = Callable[[Tensor], Tensor]
 
 SMALLEST = torch.finfo(torch.float32).tiny
 """Norms below this are less than a float32 holds with all its digits."""
+_AS_THEY_CAME = ("inputs", "previous")
+"""Leaves of past inputs, which a layer keeps and does not compute."""
 
 
 class GradientByLag(NamedTuple):
@@ -35,8 +37,11 @@ class GradientByLag(NamedTuple):
             NaN before a lane's first step, or its last reset.
         leaf: the name of the leaf that `norms` is of.
         by_leaf: the norms of every leaf of the state, by name.
-        slope: change of the natural logarithm of the median norm in one step back.
+        slope: change of the natural logarithm of the median norm in one step back; NaN, as are the
+            two that follow from it, where there are no two lags to fit it to.
         underflow: the first lag at which a median is below what float32 holds, None where none is.
+            Zeros at lags before any gradient do not count: in many layers what is handed on after
+            the last step has no part in its output.
     """
 
     norms: Tensor
@@ -48,12 +53,12 @@ class GradientByLag(NamedTuple):
     @property
     def half_life(self) -> float:
         """Steps back in which the gradient halves; infinite where it does not shrink."""
-        return math.log(2) / -self.slope if self.slope < 0 else math.inf
+        return _doubling(-self.slope)
 
     @property
     def doubling(self) -> float:
         """Steps back in which the gradient doubles; infinite where it does not grow."""
-        return math.log(2) / self.slope if self.slope > 0 else math.inf
+        return _doubling(self.slope)
 
     @property
     def median(self) -> Tensor:
@@ -71,7 +76,7 @@ class GradientByLag(NamedTuple):
 
 
 def gradient_by_lag(
-    layer: Recurrent,
+    layer: nn.Module,
     x: Tensor,
     loss_of_output: Loss,
     *,
@@ -85,7 +90,7 @@ def gradient_by_lag(
     Shape letters: B lanes, T steps, F features, D outputs.
 
     Args:
-        layer: any layer or stack.
+        layer: any layer or stack, or an `nn.RNN`, `nn.LSTM` or `nn.GRU`.
         x: (B, T, F).
         loss_of_output: from y (B, T, D) to a loss, of which each lane has a part of its own: a sum
             or a mean over lanes, or (B,). Of the last step alone, it shows how far back that sees.
@@ -93,13 +98,14 @@ def gradient_by_lag(
         lengths: (B,) int64 or None when every step is there. Lags count from a lane's last step.
         resets: (B, T) bool or None.
         leaf: name of the leaf that `norms` and `half_life` are of. When None the cell c where there
-            is one, since that is what an LSTM remembers by, else h; of the uppermost layer.
+            is one, since that is what an LSTM remembers by, else what the uppermost layer computes,
+            and not the past inputs that it keeps.
 
     Returns:
         Norms by lag and what follows from them.
 
     Raises:
-        OptionError: when there is no such leaf.
+        OptionError: when there is no such leaf, no lane or step, or the loss has no gradient.
 
     Example:
         >>> from throughtime.layers import GRU
@@ -118,7 +124,7 @@ def gradient_by_lag(
 
 
 def state_gradients(
-    layer: Recurrent,
+    layer: nn.Module,
     x: Tensor,
     loss_of_output: Loss,
     *,
@@ -131,7 +137,7 @@ def state_gradients(
     The layer is run step by step; by law 1 that is what it computes however it is run.
 
     Args:
-        layer: any layer or stack.
+        layer: any layer or stack, or an `nn.RNN`, `nn.LSTM` or `nn.GRU`.
         x: (B, T, F).
         loss_of_output: from y (B, T, D) to a loss.
         state: before step 0; the initial one when None.
@@ -140,8 +146,14 @@ def state_gradients(
 
     Returns:
         (B, T, ...) for each leaf with floating-point numbers; zero where a step is not there.
+
+    Raises:
+        OptionError: when there is no lane or step, or the loss has no gradient.
     """
+    layer = as_layer(layer)
     lanes, steps = x.shape[:2]
+    if not lanes or not steps:
+        raise OptionError(f"expected x with a lane and a step or more, got {tuple(x.shape)}")
     current = layer.initial_state(lanes, device=x.device) if state is None else state
     # Where parameters are frozen, the states still have to be in a graph.
     current = states.tree_map(_watched, states.detach(current))
@@ -152,11 +164,16 @@ def state_gradients(
             y, current = layer.step(x[:, t].detach(), current, reset=reset)
             outputs.append(y)
             passed.append(float_leaves(current))
-        y = torch.stack(outputs, 1) if outputs else x.new_zeros(lanes, 0, layer.output_size)
+        y = torch.stack(outputs, 1)
         if lengths is not None:
             present = torch.arange(steps, device=x.device) < lengths[:, None]
             y = y.masked_fill(~present[:, :, None], 0)
         loss = loss_of_output(y).sum()
+        if not loss.requires_grad:
+            raise OptionError(
+                "expected a loss that is computed from the output, got one without a gradient; "
+                "leave out detach() and torch.inference_mode()"
+            )
         flat = [leaf for step in passed for leaf in step.values()]
         wanted = [leaf for leaf in flat if leaf.requires_grad]
         found = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
@@ -165,7 +182,7 @@ def state_gradients(
         name: torch.stack(
             [gradients.get(id(step[name]), torch.zeros_like(step[name])) for step in passed], 1
         )
-        for name in (passed[0] if passed else ())
+        for name in passed[0]
     }
 
 
@@ -192,9 +209,10 @@ def _by_lag(gradients: Tensor, lengths: Tensor | None, resets: Tensor | None) ->
 
 def _chosen(leaf: str | None, names: list[str]) -> str:
     if leaf is None:
-        # Of what has the name that sorts last, the uppermost layer, the one that remembers.
+        # The last ones are of the uppermost layer.
         cells = [name for name in names if name.split(".")[-1] == "c"]
-        return (cells or names)[-1]
+        computed = [name for name in names if name.split(".")[-1] not in _AS_THEY_CAME]
+        return (cells or computed or names)[-1]
     if leaf not in names:
         raise OptionError(f"expected a leaf among {', '.join(names)}, got {leaf!r}")
     return leaf
@@ -203,11 +221,19 @@ def _chosen(leaf: str | None, names: list[str]) -> str:
 def _decay(norms: Tensor) -> tuple[float, int | None]:
     """Return the slope of the median's logarithm, by least squares, and where it underflows."""
     median = norms.nanquantile(0.5, dim=1)
-    there = int((~median.isnan()).sum())
-    low = torch.nonzero(median[:there] < SMALLEST)
-    floor = int(low[0]) if len(low) else there
-    logarithms = median[:floor].log()
-    lags = torch.arange(floor, dtype=torch.float64, device=norms.device)
+    median = median[: int((~median.isnan()).sum())]
+    held = torch.nonzero(median >= SMALLEST).flatten()
+    first = int(held[0]) if len(held) else 0
+    low = first + torch.nonzero(median[first:] < SMALLEST).flatten()
+    floor = int(low[0]) if len(low) else len(median)
+    logarithms = median[first:floor].log()
+    lags = torch.arange(first, floor, dtype=torch.float64, device=norms.device)
     lags = lags - lags.mean()
-    slope = float((lags * logarithms).sum() / (lags * lags).sum()) if floor > 1 else math.nan
+    slope = float((lags * logarithms).sum() / (lags * lags).sum()) if len(lags) > 1 else math.nan
     return slope, floor if len(low) else None
+
+
+def _doubling(slope: float) -> float:
+    if math.isnan(slope):
+        return slope
+    return math.log(2) / slope if slope > 0 else math.inf

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from throughtime.errors import OptionError
+from throughtime.inspect.layer import as_layer
+from throughtime.inspect.leaves import float_leaves
 from throughtime.inspect.lyapunov import lyapunov_exponents
 from throughtime.layers import RNN
 from throughtime.layers.classic import Classic
@@ -59,7 +61,9 @@ class HealthCheck(NamedTuple):
         """Say it in words, a line for each figure."""
         largest = self.exponents[0]
         text = f"the largest Lyapunov exponent is {largest:+.3f} a step: "
-        if largest > CHAOTIC:
+        if largest == -math.inf:
+            found = [f"{text}gradients end at once, as behind a window of inputs"]
+        elif largest > CHAOTIC:
             found = [f"{text}gradients double in {math.log(2) / largest:.3g} steps, and explode"]
         else:
             found = [f"{text}gradients halve in {self.half_life:.3g} steps"]
@@ -80,17 +84,17 @@ def half_life(exponent: float) -> float:
 
 
 def health_check(
-    layer: Recurrent, x: Tensor, *, memory: int | None = None, count: int = 3, seed: int = 0
+    layer: nn.Module, x: Tensor, *, memory: int | None = None, count: int = 3, seed: int = 0
 ) -> HealthCheck:
     """Measure how long a layer will remember before it has learned anything.
 
     Args:
-        layer: any layer or stack; left as it is.
+        layer: any layer or stack, or one of torch.nn's; left as it is.
         x: (B, T, F): inputs like those that it will be trained on, T of 100 or more.
         memory: steps in which gradients should halve; the start that gives it is searched for: the
             option `memory` of layers with gates (chrono initialisation, Tallec and Ollivier 2018,
             https://arxiv.org/abs/1804.11188), the size of the recurrent weights of an `RNN`.
-        count: how many exponents are measured.
+        count: how many exponents are measured; fewer where the state is smaller.
         seed: of the starts that are tried.
 
     Raises:
@@ -105,9 +109,11 @@ def health_check(
         >>> 40 <= found.initialisation.half_life < 50
         True
     """
+    layer = as_layer(layer)
     if memory is not None and memory < 2:
         raise OptionError(f"expected a memory of 2 steps or more, got {memory}")
-    exponents = lyapunov_exponents(layer, x, count=count, seed=seed).mean(0)
+    size = sum(leaf.numel() for leaf in float_leaves(layer.initial_state(1)).values())
+    exponents = lyapunov_exponents(layer, x, count=min(count, size), seed=seed).mean(0)
     start = None if memory is None else _initialisation(layer, x, memory, seed)
     return HealthCheck(tuple(exponents.tolist()), memory, start)
 

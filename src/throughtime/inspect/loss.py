@@ -20,7 +20,7 @@ def gradients_of_window(
     window: tuple[Tensor, Tensor, Tensor, Tensor],
     state: State | None,
 ) -> GradientByLag | None:
-    """Measure how far back the loss of a window's last steps reaches, without dropout or noise.
+    """Measure how far back the loss of a window's last targets reaches, without dropout or noise.
 
     Args:
         task: gives the loss.
@@ -29,9 +29,12 @@ def gradients_of_window(
         state: before the window; the initial one when None.
 
     Returns:
-        Norms by lag over some of the lanes; None where none of these has a step.
+        Norms by lag over some of the lanes, from the last step on that has a target; None where no
+        step has.
     """
     inputs, targets, lengths, resets = window
+    # Where a series ends the last steps have no target, and the gradient of nothing is zero.
+    lengths = _up_to_target(targets, lengths)
     lanes = torch.nonzero(lengths > 0)[:LANES, 0]
     if not len(lanes):
         return None
@@ -66,3 +69,12 @@ def gradients_of_window(
         )
     finally:
         model.train(training)
+
+
+def _up_to_target(targets: Tensor, lengths: Tensor) -> Tensor:
+    """Return how many steps each lane has up to and with its last target, (B,)."""
+    missing = targets.isnan() if targets.is_floating_point() else targets < 0
+    there = ~missing.flatten(2).all(2) if targets.dim() > 2 else ~missing
+    count = torch.arange(1, targets.shape[1] + 1, device=targets.device)
+    there &= count <= lengths.to(targets.device)[:, None]
+    return torch.where(there, count, 0).amax(1)

@@ -3,11 +3,12 @@
 import copy
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from throughtime import kernels
 from throughtime import state as states
 from throughtime.errors import OptionError
+from throughtime.inspect.layer import as_layer
 from throughtime.inspect.leaves import float_leaves, is_float
 from throughtime.recurrent import Recurrent
 from throughtime.state import State
@@ -17,7 +18,7 @@ SETTLING = 20
 
 
 def lyapunov_exponents(
-    layer: Recurrent,
+    layer: nn.Module,
     x: Tensor,
     *,
     count: int = 1,
@@ -35,7 +36,7 @@ def lyapunov_exponents(
     average: below zero it vanishes, above it explodes. All in float64, in evaluation mode.
 
     Args:
-        layer: any layer or stack whose state has floating-point leaves.
+        layer: any layer or stack whose state has floating-point leaves, or one of torch.nn's.
         x: (B, T, F): what drives it; exponents are means over lanes and steps.
         count: how many, from the largest down.
         state: before step 0; the initial one when None.
@@ -46,7 +47,8 @@ def lyapunov_exponents(
         (B, count), in natural logarithms a step.
 
     Raises:
-        OptionError: when there are fewer states than exponents, or no steps to measure.
+        OptionError: when there are fewer numbers in the state than exponents, or no lane or step to
+            measure.
 
     Example:
         >>> from throughtime.layers import RNN
@@ -56,9 +58,11 @@ def lyapunov_exponents(
         (torch.Size([2, 2]), True)
     """
     lanes, steps = x.shape[:2]
-    if steps <= settling:
-        raise OptionError(f"expected more than {settling} steps to measure, got {steps}")
-    layer = copy.deepcopy(layer).double().eval()
+    if not lanes or steps <= settling:
+        raise OptionError(
+            f"expected more than {settling} steps to measure, got {steps} in {lanes} lanes"
+        )
+    layer = copy.deepcopy(as_layer(layer)).double().eval()
     current = layer.initial_state(lanes) if state is None else states.to(state, dtype=torch.float64)
     size = sum(leaf[0].numel() for leaf in float_leaves(current).values())
     if not 1 <= count <= size:

@@ -77,7 +77,7 @@ class MemoryReport(NamedTuple):
         return [
             f"uses the last {_steps(self.usage)}: with fewer the loss is over 1 % worse",
             f"minds the order of the last {_steps(self.order)}",
-            f"gradients {_halving(self.gradients.half_life)}; of all of them {shares}",
+            f"gradients {_trend(self.gradients)}; of all of them {shares}",
             self._of_exponent(),
             f"{total:.1f} past inputs can be read off its {self.capacity.bound} outputs "
             f"({low:.1f} to {high:.1f})",
@@ -86,9 +86,13 @@ class MemoryReport(NamedTuple):
     def _of_exponent(self) -> str:
         if math.isnan(self.exponent):
             return "the sequences are too short to measure a Lyapunov exponent"
+        if math.isinf(self.exponent):
+            return "its state is a window of inputs: a Lyapunov exponent of minus infinity"
+        after = self.predicted_half_life
+        would = "never halve" if math.isinf(after) else f"halve in {after:.3g} steps"
         return (
             f"the largest Lyapunov exponent is {self.exponent:+.3f} a step, by which gradients "
-            f"would {_halving(self.predicted_half_life)}"
+            f"would {would}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -194,10 +198,12 @@ def _steps(curve: ContextCurve) -> str:
     return "step" if curve.horizon == 1 else f"{curve.horizon} steps"
 
 
-def _halving(half_life: float) -> str:
-    if math.isinf(half_life):
-        return "never halve"
-    return f"halve in {half_life:.3g} steps"
+def _trend(found: GradientByLag) -> str:
+    if math.isnan(found.slope):
+        return "have no trend"
+    if found.slope > 0:
+        return f"double in {found.doubling:.3g} steps back"
+    return f"halve in {found.half_life:.3g} steps back"
 
 
 def _finite(value: float) -> float | None:

@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from throughtime.inspect.lint import findings as names
 from throughtime.inspect.lint.findings import Finding
-from throughtime.inspect.lint.hooks import hooked, tensors_in
+from throughtime.inspect.lint.hooks import Passed, hooked, tensors_in, where_it_begins
 from throughtime.inspect.lint.probing import SAME_SHAPE, Probe, Refused
 from throughtime.recurrent import Recurrent
 
@@ -75,21 +75,16 @@ def _where(probe: Probe, x: Tensor, cut: int, *, recurrent: bool = False) -> str
     """Return the first module that turns the same past into another; empty where unclear."""
     runs = []
     for given in (probe.x, x):
-        calls: list[tuple[str, list[Tensor], Tensor]] = []
+        calls: list[Passed] = []
         with hooked(probe.model, _noting(calls, probe, recurrent=recurrent)):
             probe.run(given)
         runs.append(calls)
     real = probe.real()
-    first, second = runs
-    for (name, inputs, output), (_, inputs_then, output_then) in zip(first, second, strict=False):
-        pairs = zip(inputs, inputs_then, strict=False)
-        pure = all(_is_same_before(each, then, cut, real) for each, then in pairs)
-        if pure and not _is_same_before(output, output_then, cut, real):
-            return name
-    return ""
+    before, after = runs
+    return where_it_begins(before, after, lambda a, b: _is_same_before(a, b, cut, real))
 
 
-def _noting(calls: list[tuple[str, list[Tensor], Tensor]], probe: Probe, *, recurrent: bool) -> Any:
+def _noting(calls: list[Passed], probe: Probe, *, recurrent: bool) -> Any:
     def note(name: str, module: nn.Module, given: Any, named: Any, result: Any) -> None:
         if recurrent and not isinstance(module, nn.RNNBase | Recurrent):
             return
@@ -101,7 +96,8 @@ def _noting(calls: list[tuple[str, list[Tensor], Tensor]], probe: Probe, *, recu
         inputs = [_timed(each, probe, swap=swap) for each in tensors_in([*given, *named.values()])]
         output = [_timed(each, probe, swap=swap) for each in tensors_in(result)[:1]]
         if output and output[0] is not None and inputs and inputs[0] is not None:
-            calls.append((name, [each for each in inputs if each is not None], output[0]))
+            there = [each for each in inputs if each is not None]
+            calls.append(Passed(name, there, output[0]))
 
     return note
 

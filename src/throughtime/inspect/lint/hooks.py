@@ -1,11 +1,19 @@
 """Seeing what goes into and out of every module of a model."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+
+
+class Passed(NamedTuple):
+    """What went into a module, and what came out of it."""
+
+    name: str
+    inputs: list[Tensor]
+    output: Tensor
 
 
 @contextmanager
@@ -47,3 +55,14 @@ def tensors_in(tree: Any, depth: int = 5) -> list[Tensor]:
     if isinstance(tree, list | tuple):
         return [found for part in tree for found in tensors_in(part, depth - 1)]
     return []
+
+
+def where_it_begins(
+    before: list[Passed], after: list[Passed], same: Callable[[Tensor, Tensor], bool]
+) -> str:
+    """Return the first module that turns the same into another; empty where unclear."""
+    for first, then in zip(before, after, strict=False):
+        pure = all(map(same, first.inputs, then.inputs))
+        if first.inputs and pure and not same(first.output, then.output):
+            return first.name
+    return ""

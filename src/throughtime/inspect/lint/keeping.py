@@ -256,13 +256,9 @@ def _copy_back(tensor: Tensor, values: Tensor) -> None:
 
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:
-    return bool(torch.equal(a, b)) or bool(
-        torch.equal(a.isnan(), b.isnan()) and _same_numbers(a, b)
-    )
-
-
-def _same_numbers(a: Tensor, b: Tensor) -> bool:
-    return bool(torch.equal(torch.nan_to_num(a), torch.nan_to_num(b)))
+    if torch.equal(a, b):
+        return True
+    return torch.equal(a.isnan(), b.isnan()) and torch.equal(a.nan_to_num(), b.nan_to_num())
 
 
 def _set_generator(generator: torch.Generator, state: Tensor) -> None:

@@ -75,7 +75,7 @@ def lint(
         model: any module: ours, `nn.LSTM` and the like alone, or one of your own.
         batch: what it is called with: x, (x, ...) or {name: x, ...}. The first tensor is x,
             (B, T, F) numbers or (B, T) symbols as you mean it. The first tensor that the model
-            returns is its output, (B, D) or (B, T, D).
+            returns, a loss apart, is its output, (B, D) or (B, T, D).
         train_step: one training step as you do it, forward, backward and optimiser, on a batch of
             the same form; called four times on batches with the samples in other places.
         lengths: (B,) of a padded batch, where no argument of the model is called so.
@@ -87,7 +87,7 @@ def lint(
         The findings, and what could not be looked for.
 
     Raises:
-        OptionError: when the batch has no tensor, or the model can't be run on it.
+        OptionError: when the batch has no tensor or an empty one, or the model can't be run on it.
 
     Example:
         >>> layer = nn.LSTM(3, 8)  # without batch_first=True

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.errors import ThroughtimeError
+from throughtime.inspect.health import half_life
 from throughtime.inspect.lint import findings as names
 from throughtime.inspect.lint.findings import Finding
 from throughtime.inspect.lint.observing import Seen
@@ -201,11 +202,6 @@ def find_exponents(found: list[Measured], need: Need, window: int) -> list[Findi
     return findings
 
 
-def half_life(decay: float) -> float:
-    """Return the steps in which what decays so by a step halves."""
-    return math.log(2) / -decay if decay < 0 else math.inf
-
-
 def _outermost(calls: list[Seen]) -> list[Seen]:
     """Return the first call of each recurrent module that is in no other one."""
     first: dict[str, Seen] = {}
@@ -263,6 +259,8 @@ def _exponent(layer: Recurrent, x: Tensor) -> tuple[float, str]:
             math.nan,
             f"no exponent ({type(error).__name__}: {' '.join(str(error).split())[:120]})",
         )
+    if math.isnan(found):
+        return math.nan, "no exponent: there are NaN among its inputs or states"
     if not math.isfinite(found):
         return math.nan, "no exponent: its state forgets all at once, as a window of inputs does"
     return found, ""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from throughtime.inspect.lint import findings as names
 from throughtime.inspect.lint.findings import Finding
-from throughtime.inspect.lint.hooks import hooked, tensors_in
+from throughtime.inspect.lint.hooks import Passed, hooked, tensors_in, where_it_begins
 from throughtime.inspect.lint.observing import Seen, observe
 from throughtime.inspect.lint.probing import SAME_SHAPE, Change, Probe, Refused
 from throughtime.recurrent import Recurrent
@@ -176,6 +176,8 @@ def find_leak(probe: Probe) -> list[Finding]:
     if not probe.readable:
         raise Refused(f"an output of {tuple(probe.y.shape)} for {probe.samples} samples")
     leak = Leak(probe)
+    if not probe.y.isfinite().any():
+        raise Refused("an output that is NaN or infinite throughout")
     if leak.own.figure == leak.other.figure == 0:
         raise Refused("an output that does not change with the input")
     if leak.other.figure <= probe.tolerance(SAME_SHAPE):
@@ -250,17 +252,7 @@ def _where_it_begins(probe: Probe, leak: Leak) -> str:
     if probe.samples == probe.steps:
         return ""
     before, after = _passed(probe, probe.x), _passed(probe, leak.x)
-    for (name, inputs, output), (_, inputs_then, output_then) in zip(before, after, strict=False):
-        pure = all(
-            _stays(first, second, leak.moved)
-            for first, second in zip(inputs, inputs_then, strict=False)
-        )
-        if inputs and pure and not _stays(output, output_then, leak.moved):
-            return name
-    return ""
-
-
-Passed = tuple[str, list[Tensor], Tensor]
+    return where_it_begins(before, after, lambda a, b: _stays(a, b, leak.moved))
 
 
 def _passed(probe: Probe, x: Tensor) -> list[Passed]:
@@ -273,7 +265,7 @@ def _passed(probe: Probe, x: Tensor) -> list[Passed]:
         if output and all(
             each.dim() and each.shape[0] == probe.samples for each in [*inputs, output[0]]
         ):
-            calls.append((name, [each.detach() for each in inputs], output[0].detach()))
+            calls.append(Passed(name, [each.detach() for each in inputs], output[0].detach()))
 
     with hooked(probe.model, note):
         probe.run(x)

@@ -62,7 +62,7 @@ class Probe:
         self.kept = Kept(model)
         self._given, self._named, self._packed = arguments(batch)
         self.key, self.x = first_tensor(self._given, self._named)
-        if self.x.dim() < 2:
+        if self.x.dim() < 2 or not self.x.numel():
             raise OptionError(
                 f"expected x as (B, T, F) numbers or (B, T) symbols, got {tuple(self.x.shape)}; "
                 "give a batch of sequences"
@@ -316,7 +316,10 @@ class Probe:
 
 
 def _output(result: Any) -> Tensor:
-    """Return the output: the first tensor of what a model returns."""
+    """Return the output: the first tensor of what a model returns that is no single number.
+
+    Where labels are given, a loss may come before it.
+    """
     if isinstance(result, PackedSequence):
         return pad_packed_sequence(result, batch_first=True)[0]
     if isinstance(result, tuple | list) and result and isinstance(result[0], PackedSequence):
@@ -324,7 +327,7 @@ def _output(result: Any) -> Tensor:
     found = tensors_in(result)
     if not found:
         raise Refused(f"no tensor in what it returns, {type(result).__name__}")
-    return found[0]
+    return next((each for each in found if each.dim()), found[0])
 
 
 def _one_line(error: Exception) -> str:

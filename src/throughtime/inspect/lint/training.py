@@ -140,6 +140,7 @@ def find_unclipped(seen: Trained, probe: Probe, growth: float) -> list[Finding]:
     most = max(finite, default=0.0)
     calmest = min((norms.left for norms in seen.norms if norms.left > 0), default=math.inf)
     terms = probe.samples * (probe.steps or 1)
+    cause = ""
     if len(finite) < len(whole):
         how = f"the gradient's norm is not finite at a step of the optimiser, {most:.3g} at another"
     elif most > LARGE and most >= GROWS * calmest:
@@ -151,6 +152,7 @@ def find_unclipped(seen: Trained, probe: Probe, growth: float) -> list[Finding]:
         )
     elif most > FOR_A_TERM * terms:
         how = f"the gradient's norm is {most:.3g} for a loss of {terms} terms"
+        cause = "scale targets that are far from 1, and "
     else:
         return []
     return [
@@ -158,7 +160,7 @@ def find_unclipped(seen: Trained, probe: Probe, growth: float) -> list[Finding]:
             names.NO_CLIPPING,
             most,
             f"{how}, and nothing had clipped it",
-            "between backward and step write "
+            f"{cause}between backward and step write "
             "`torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, error_if_nonfinite=True)`",
         )
     ]

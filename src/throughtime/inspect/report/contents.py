@@ -76,9 +76,15 @@ class Report:
         return figures(self)
 
     def to_html(self) -> str:
-        """Return the page: one file with its pictures inside, which loads nothing else."""
+        """Return the page: one file with its pictures inside, which loads nothing else.
+
+        Raises:
+            ThroughtimeError: when matplotlib is not installed.
+        """
+        from throughtime.inspect.picture import check_can_draw
         from throughtime.inspect.report.page import page
 
+        check_can_draw()
         return page(self)
 
 

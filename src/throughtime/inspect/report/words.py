@@ -68,7 +68,8 @@ def of_context(memory: "MemoryReport") -> str:
     """Say what the losses by context mean."""
     used, ordered = memory.usage, memory.order
     first = (
-        f"With the last {_steps(used.horizon)} alone the loss is within 1 % of the best."
+        f"With the last {_steps(used.horizon)} alone the loss is within 1 % of that with all "
+        f"{used.contexts[-1]}."
         if used.horizon is not None
         else f"The loss still falls at {used.contexts[-1]} steps, the longest context measured."
     )
@@ -80,7 +81,7 @@ def of_context(memory: "MemoryReport") -> str:
     return (
         f"{first} {second} Curves that end flat are good: the model has all the context it can "
         "use. A curve that is flat from the first steps on is bad: nothing is remembered. "
-        "Shaded: 95 % confidence."
+        "Shaded: 95 % confidence of how far each loss is from the last one."
     )
 
 
