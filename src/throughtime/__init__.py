@@ -30,7 +30,7 @@ _HOMES = {
     "lint": "throughtime.inspect.lint",
 }
 _ROOMS = (
-    *("bench", "check", "data", "errors", "inspect", "kernels", "lab", "layers"),
+    *("bench", "check", "data", "errors", "export", "inspect", "kernels", "lab", "layers"),
     *("state", "tasks", "testing"),
 )
 

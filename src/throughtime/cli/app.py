@@ -13,6 +13,7 @@ from throughtime.cli import (
     check,
     demo,
     evaluate,
+    export,
     generate,
     inspect,
     lab,
@@ -40,6 +41,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "generate": generate.generate,
     "check": check.check,
     "stream": stream.stream,
+    "export": export.export,
     "inspect": inspect.inspect,
     "bench": bench.bench,
 }

@@ -1,0 +1,25 @@
+/* The hierarchically gated network, whose forget gate is at least `bound`:
+   f = bound + (1 - bound) sigmoid(W x + b), c = silu(V x + d), g = silu(U x + e);
+   h = f h + (1 - f) c, y = L (g gain h / rms(h)) + l */
+static void hgrn(const gated_layer *layer, float bound, const float *gain, const float *leave,
+                 float *y, float *h, const float *x)
+{
+    float shown[MOST_UNITS];
+    const float *weights = layer->weights;
+    for (int first = 0; first < layer->units; first += 16) {
+        const int count = units_in_block(layer->units, first, 16);
+        float sums[64];
+        memcpy(sums, weights, sizeof sums);
+        weights = product(sums, weights + 64, x, layer->inputs, 3 * count);
+        for (int u = 0; u < 16; u++) {
+            const float enter = (1.0f - bound) * sigmoid(-sums[u]);
+            h[first + u] = (1.0f - enter) * h[first + u] + enter * silu(sums[count + u]);
+            shown[first + u] = silu(sums[2 * count + u]);
+        }
+    }
+    const float scale = root_mean_square(h, layer->units);
+    for (int u = 0; u < layer->units; u++) {
+        shown[u] *= h[u] * scale * gain[u];
+    }
+    affine(y, leave, shown, layer->units, layer->units);
+}

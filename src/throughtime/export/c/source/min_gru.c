@@ -1,0 +1,15 @@
+/* The minimal GRU: z = sigmoid(W x + b), c = V x + d, h = (1 - z) h + z c */
+static void min_gru(const gated_layer *layer, float *h, const float *x)
+{
+    const float *weights = layer->weights;
+    for (int first = 0; first < layer->units; first += 32) {
+        const int count = units_in_block(layer->units, first, 32);
+        float sums[64];
+        memcpy(sums, weights, sizeof sums);
+        weights = product(sums, weights + 64, x, layer->inputs, 2 * count);
+        for (int u = 0; u < 32; u++) {
+            const float z = sigmoid(sums[u]);
+            h[first + u] = (1.0f - z) * h[first + u] + z * sums[count + u];
+        }
+    }
+}

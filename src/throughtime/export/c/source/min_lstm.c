@@ -1,0 +1,23 @@
+/* The minimal LSTM: f, i = sigmoid(W x + b), c = V x + d, h = (f h + i c) / (f + i).
+   With sigmoid(x) = exp(min(x, 0)) / (1 + exp(-|x|)), the quotient is finite where both gates are
+   shut. */
+static void min_lstm(const gated_layer *layer, float *h, const float *x)
+{
+    const float *weights = layer->weights;
+    for (int first = 0; first < layer->units; first += 16) {
+        const int count = units_in_block(layer->units, first, 16);
+        float sums[64];
+        memcpy(sums, weights, sizeof sums);
+        weights = product(sums, weights + 64, x, layer->inputs, 3 * count);
+        for (int u = 0; u < 16; u++) {
+            const float f = sums[u], i = sums[count + u];
+            const float shut_f = magnitude(f), shut_i = magnitude(i);
+            /* Both are the gate times the same number. */
+            const float forget = 1.0f + exponential_of(-shut_i);
+            const float apart = 0.5f * ((i - shut_i) - (f - shut_f)); /* min(i, 0) - min(f, 0) */
+            const float enter = exponential_of(apart) * (1.0f + exponential_of(-shut_f));
+            const float whole = 1.0f / (forget + enter);
+            h[first + u] = forget * whole * h[first + u] + enter * whole * sums[2 * count + u];
+        }
+    }
+}
