@@ -63,9 +63,11 @@ def make_case(
         with torch.no_grad():
             for parameter in layer.parameters():
                 parameter += 0.05 * torch.randn_like(parameter)
+            # An angle of many turns has few digits left for where it ends, in any float32.
             if name == "s5":
-                # An angle of many turns has few digits left for where it ends, in any float32.
                 layer.frequency /= 20
+            elif name == "lru":
+                layer.log_angle -= 3
         state, restart = torch.randn(2, lanes, layer.state_size)
         share = {None: 0.0, "some": 0.3, "all": 1.0}[resets]
         flags = torch.rand(lanes, steps) < share
