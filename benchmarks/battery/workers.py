@@ -48,9 +48,10 @@ def run_all(work: Sequence[Work], jobs: int) -> Iterator[tuple[Cell, Result]]:
         for each in as_completed(running):
             yield each.result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
         for child in active_children():
             child.terminate()
+        # Waited for, so that no thread of the pool is left to end after what it reads from.
+        pool.shutdown(cancel_futures=True)
 
 
 def _begin() -> None:
