@@ -137,3 +137,16 @@ def test_what_was_interrupted_says_how_to_go_on(monkeypatch, capsys, tmp_path):
     assert main([*words, "--out", str(tmp_path)]) == 130
     said = capsys.readouterr().err
     assert f"go on with: throughtime {' '.join(words)} --out {tmp_path}" in said
+
+
+def test_a_file_in_place_of_the_folder_is_refused_before_anything_runs(
+    monkeypatch, capsys, tmp_path
+):
+    path = tmp_path / "file"
+    path.write_text("mine")
+    monkeypatch.setattr(lab, "run", lambda *given, **named: pytest.fail("it ran"))
+    assert main(["lab", "run", NAME, "--out", str(path)]) == 2
+    assert (
+        f"expected --out FOLDER, new or of the lab, got the file {path}" in capsys.readouterr().err
+    )
+    assert path.read_text() == "mine"

@@ -97,6 +97,9 @@ def run_experiments(
     turned = _turned(knob or [])
     seeds = tuple(seed or room.SEEDS)
     if out is not None:
+        if out.exists() and not out.is_dir():
+            raise OptionError(f"expected --out FOLDER, new or of the lab, got the file {out}")
+        out.mkdir(parents=True, exist_ok=True)
         check_can_draw()
     kept = results.read(out) if out is not None else {}
     found = {
