@@ -40,6 +40,7 @@ MUTATIONS = (*of_cells.MUTATIONS, *of_variants.MUTATIONS, *of_scans.MUTATIONS)
 _SEQUENCES = [f"test_native{part}.py" for part in ("", "_lanes", "_step", "_numbers", "_autograd")]
 RELEVANT = {
     "step.h": ("test_native_step.py", "test_step*.py"),
+    "map.h": ("test_native_map.py",),
     "linear.h": ("test_linear*.py",),
     "maths.h": (*_SEQUENCES, "test_gated.py"),
     **dict.fromkeys(

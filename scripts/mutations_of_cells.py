@@ -295,6 +295,35 @@ MUTATIONS = (
         "if (k < terms) {",
         "if (k + 1 < terms) {",
     ),
-    # Linear recurrences
-    # Gated linear recurrences
+    # Linear maps
+    Mutation(
+        "a map reads its first rows again",
+        "map.h",
+        "rows[i] = x + (begin + i) * inputs_;",
+        "rows[i] = x + i * inputs_;",
+    ),
+    Mutation(
+        "a map writes over its first rows",
+        "map.h",
+        "outputs[i] = y + (begin + i) * outputs_;",
+        "outputs[i] = y + i * outputs_;",
+    ),
+    Mutation(
+        "a map leaves out its bias",
+        "map.h",
+        "if (bias) std::copy_n(bias, outputs, (float*)start_);",
+        "(void)bias;",
+    ),
+    Mutation(
+        "a map leaves out the last rows",
+        "map.h",
+        "for (int64_t begin = 0; begin < count; begin += kAtOnce) {",
+        "for (int64_t begin = 0; begin + 1 < count; begin += kAtOnce) {",
+    ),
+    Mutation(
+        "a map starts from what was in memory",
+        "map.h",
+        "start_.clear((int64_t)vectors_of(outputs) * kWidth);",
+        "for (int i = 0; i < vectors_of(outputs) * kWidth; ++i) start_[i] = 0.5f;",
+    ),
 )
