@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from throughtime.bench import family, linear, memory, ragged, step, threads, train
 from throughtime.bench.case import Case
@@ -11,6 +11,7 @@ from throughtime.errors import OptionError
 from throughtime.layers import names as layer_names
 
 
+@runtime_checkable
 class _Cases(Protocol):
     def __call__(self, *, quick: bool) -> list[Case]: ...
 

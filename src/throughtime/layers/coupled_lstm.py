@@ -67,7 +67,9 @@ class CoupledLSTM(Classic):
         h = (gates["o"] * torch.tanh(c)).to(state.h.dtype)
         return h, LSTMState(h, c)
 
-    def gate_values(self, enter: Tensor, hidden: Tensor, state: LSTMState) -> dict[str, Tensor]:
+    def gate_values(
+        self, enter: Tensor, hidden: Tensor, state: LSTMState | None
+    ) -> dict[str, Tensor]:
         """Return i = 1 - f, f, g and o, (..., H) each, from the gates' shares (..., 3 H)."""
         forget, cell, output = (enter + hidden).chunk(3, dim=-1)
         f = torch.sigmoid(forget)

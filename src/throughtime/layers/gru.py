@@ -78,7 +78,9 @@ class GRU(Classic):
         h = ((1 - gates["z"]) * gates["n"] + gates["z"] * state.h).to(state.h.dtype)
         return h, GRUState(h)
 
-    def gate_values(self, enter: Tensor, hidden: Tensor, state: GRUState) -> dict[str, Tensor]:
+    def gate_values(
+        self, enter: Tensor, hidden: Tensor, state: GRUState | None
+    ) -> dict[str, Tensor]:
         """Return r, z and n, (..., H) each, from the gates' shares (..., 3 H)."""
         input_r, input_z, input_n = enter.chunk(3, dim=-1)
         hidden_r, hidden_z, hidden_n = hidden.chunk(3, dim=-1)

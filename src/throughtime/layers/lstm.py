@@ -84,7 +84,9 @@ class LSTM(Classic):
         h = (gates["o"] * torch.tanh(c)).to(state.h.dtype)
         return h, LSTMState(h, c)
 
-    def gate_values(self, enter: Tensor, hidden: Tensor, state: LSTMState) -> dict[str, Tensor]:
+    def gate_values(
+        self, enter: Tensor, hidden: Tensor, state: LSTMState | None
+    ) -> dict[str, Tensor]:
         """Return i, f, g and o, (..., H) each, from the gates' shares (..., 4 H)."""
         into, forget, cell, output = (enter + hidden).chunk(4, dim=-1)
         return {

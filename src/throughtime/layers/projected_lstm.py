@@ -90,7 +90,9 @@ class ProjectedLSTM(Classic):
         h = functional.linear(out, self.weight_hr.to(out.dtype)).to(state.h.dtype)
         return h, LSTMState(h, c)
 
-    def gate_values(self, enter: Tensor, hidden: Tensor, state: LSTMState) -> dict[str, Tensor]:
+    def gate_values(
+        self, enter: Tensor, hidden: Tensor, state: LSTMState | None
+    ) -> dict[str, Tensor]:
         """Return i, f, g and o, (..., C) each, from the gates' shares (..., 4 C)."""
         into, forget, cell, output = (enter + hidden).chunk(4, dim=-1)
         return {
