@@ -74,6 +74,23 @@ def test_saturation_counts_shut_and_open_gates():
     assert opened.tolist() == [1.0, 0.0, 0.0]
 
 
+def test_steps_that_are_not_there_count_for_nothing():
+    layer, x, lengths = GRU(2, 3), torch.randn(3, 9, 2), torch.tensor([9, 4, 0])
+    padded = replay(layer, x, lengths=lengths)
+    rows = torch.cat([padded["h"][0], padded["h"][1, :4]])[None]
+    found = principal_components(padded["h"], 3, lengths=lengths)
+    alone = principal_components(rows, 3)
+    torch.testing.assert_close(found.mean, alone.mean)
+    torch.testing.assert_close(found.shares, alone.shares)
+    torch.testing.assert_close(found.points @ found.axes + found.mean, padded["h"].double())
+    gates = torch.cat([padded["z"][0], padded["z"][1, :4]])[None]
+    for with_lengths, wanted in zip(
+        saturation(padded["z"], lengths=lengths), saturation(gates), strict=True
+    ):
+        torch.testing.assert_close(with_lengths, wanted)
+    assert not torch.equal(saturation(padded["z"])[0], saturation(gates)[0])
+
+
 def flip_flop(lanes, steps, generator):
     """Two bits, each set by pulses of its own; wanted is what the last pulse said."""
     pulses = torch.rand(lanes, steps, 2, generator=generator) < 0.15

@@ -280,10 +280,16 @@ def test_a_model_without_weights_yet_is_refused():
         lint(nn.LazyLinear(3), x())
 
 
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_a_model_without_a_number_in_its_output_is_refused(factor):
+    with pytest.raises(OptionError, match="NaN or infinite throughout"):
+        lint(Around(lambda y: (y.abs() + 1) * factor), x())
+
+
 # What is survived
 
 
-@pytest.mark.parametrize("read", [lambda y: y.sum(), lambda y: y.argmax(2), lambda y: y * math.nan])
+@pytest.mark.parametrize("read", [lambda y: y.sum(), lambda y: y.argmax(2)])
 def test_odd_outputs_are_no_finding(read):
     report = lint(Around(read), x(), stream=True)
     assert report.clean, str(report)

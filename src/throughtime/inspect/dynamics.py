@@ -164,33 +164,46 @@ class Components(NamedTuple):
     shares: Tensor
 
 
-def principal_components(h: Tensor, count: int = 2) -> Components:
+def principal_components(h: Tensor, count: int = 2, *, lengths: Tensor | None = None) -> Components:
     """Return states (B, T, H) in their first principal components, (B, T, C).
 
     Args:
         h: (B, T, H), such as `replay(layer, x)["h"]`.
         count: C.
+        lengths: (B,): steps beyond them have no part in the directions.
 
     Raises:
         OptionError: when there are not so many directions.
     """
-    rows = h.detach().double().flatten(0, 1)
-    if not 1 <= count <= min(rows.shape):
-        raise OptionError(f"expected a count of 1 to {min(rows.shape)} directions, got {count}")
-    mean = rows.mean(0)
-    _, sizes, axes = torch.linalg.svd(rows - mean, full_matrices=False)
+    states_there = _present(h, lengths).double()
+    most = min(states_there.shape)
+    if not 1 <= count <= most:
+        raise OptionError(f"expected a count of 1 to {most} directions, got {count}")
+    mean = states_there.mean(0)
+    _, sizes, axes = torch.linalg.svd(states_there - mean, full_matrices=False)
     shares = sizes**2 / (sizes**2).sum().clamp(min=1e-300)
-    points = ((rows - mean) @ axes[:count].T).view(*h.shape[:2], count)
+    points = (h.detach().double() - mean) @ axes[:count].T
     return Components(points, axes[:count], mean, shares[:count])
 
 
-def saturation(gate: Tensor, *, low: float = 0.1, high: float = 0.9) -> tuple[Tensor, Tensor]:
+def saturation(
+    gate: Tensor, *, low: float = 0.1, high: float = 0.9, lengths: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return how much of the time each unit's gate is shut and open, (H,) each.
 
     Args:
         gate: (B, T, H) in [0, 1], such as `replay(layer, x)["f"]`.
         low: below this a gate is shut.
         high: above this it is open.
+        lengths: (B,): steps beyond them don't count.
     """
-    rows = gate.detach().flatten(0, 1)
+    rows = _present(gate, lengths)
     return (rows < low).double().mean(0), (rows > high).double().mean(0)
+
+
+def _present(numbers: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return the rows (N, H) of the steps of (B, T, H) that are there."""
+    numbers = numbers.detach()
+    if lengths is None:
+        return numbers.flatten(0, 1)
+    return numbers[torch.arange(numbers.shape[1]) < lengths[:, None]]

@@ -87,7 +87,8 @@ def lint(
         The findings, and what could not be looked for.
 
     Raises:
-        OptionError: when the batch has no tensor or an empty one, or the model can't be run on it.
+        OptionError: when the batch has no tensor or an empty one, or the model can't be run on it
+            or gives nothing there but NaN and infinities.
 
     Example:
         >>> layer = nn.LSTM(3, 8)  # without batch_first=True

@@ -94,7 +94,7 @@ class Probe:
         """Run the model on the batch itself and see what its outputs are.
 
         Raises:
-            OptionError: when the model can't be run on its own batch.
+            OptionError: when the model can't be run on its own batch, or gives no number there.
         """
         try:
             y = self.raw(self.x)
@@ -102,6 +102,11 @@ class Probe:
             raise OptionError(
                 f"expected a model that runs on its batch, got {error}; mend that first"
             ) from error
+        if y.numel() and not y.isfinite().any():
+            raise OptionError(
+                "expected a model that gives numbers on its batch, got an output that is NaN or "
+                "infinite throughout; look at the batch and the weights first"
+            )
         self._look_at(y)
 
     def as_time(self) -> None:
