@@ -11,9 +11,10 @@
 
 namespace TT_ISA {
 
-// Steps that are multiplied together.
-constexpr int64_t kLeaveSteps = 64;
+// Steps that are multiplied together; a few left over would take as long as many.
+constexpr int64_t kLeaveSteps = 96;
 static_assert(kLeaveSteps % kTile == 0, "no tile of steps is in two of these");
+static_assert(kLeaveSteps % rows_at_once(1) == 0 && kLeaveSteps <= kBlockRows, "none are left over");
 
 // What a thread needs to leave: packed weights and room for some steps.
 class Leave {

@@ -20,8 +20,10 @@ _PLANES = {"min_gru": (2, 0), "min_lstm": (3, 0), "rg_lru": (3, 1), "rotation": 
 _PLANES |= {"hgrn": (3, 1), "selective": (2, 1)}
 """Pre-activations and constants of a unit; selective has some for each of its states beside."""
 
-_MOST_SHARES = 16
-"""Parts of the gradient of a matrix behind a recurrence, which threads compute side by side."""
+_LEAST_SHARES, _MOST_SHARES, _LANES_A_SHARE = 8, 16, 4
+"""Parts of the gradient of a matrix behind a recurrence, which threads compute side by side.
+Each is filled and added up, so few are better; as many whatever the threads, or sums would differ.
+"""
 
 _operators: Any = torch.library.Library("throughtime", "FRAGMENT")  # type: ignore[no-untyped-call]
 _GIVEN = (
@@ -97,7 +99,8 @@ def _run_backward(
 
 
 def _shares(x: Tensor) -> int:
-    return min(x.shape[0], _MOST_SHARES)
+    lanes = x.shape[0]
+    return min(lanes, max(_LEAST_SHARES, min(lanes // _LANES_A_SHARE, _MOST_SHARES)))
 
 
 def _check(
