@@ -44,9 +44,8 @@ class Knobs:
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
         self.fields: dict[str, ui.number | ui.select] = {}
-        for name, knob in experiment.knobs.items():
-            with ui.element("div").classes("knob"):
-                self.fields[name] = _choice(name, knob) if knob.choices else _number(name, knob)
+        self._place = ui.element("div").classes("knobs")
+        self.reset()
 
     @property
     def values(self) -> dict[str, Value]:
@@ -61,9 +60,15 @@ class Knobs:
         )
 
     def reset(self) -> None:
-        """Turn all back to where they were."""
-        for name, field in self.fields.items():
-            field.value = self.experiment.knobs[name].default
+        """Show all as they come.
+
+        They are made anew, since an old slider may still be about to say where it was moved to.
+        """
+        self._place.clear()
+        with self._place:
+            for name, knob in self.experiment.knobs.items():
+                with ui.element("div").classes("knob"):
+                    self.fields[name] = _choice(name, knob) if knob.choices else _number(name, knob)
 
 
 def _choice(name: str, knob: Knob) -> ui.select:
