@@ -68,8 +68,11 @@ class PeepholeLSTM(LSTM):
         h = (gates["o"] * torch.tanh(c)).to(state.h.dtype)
         return h, LSTMState(h, c)
 
-    def gate_values(self, enter: Tensor, hidden: Tensor, state: LSTMState) -> dict[str, Tensor]:
+    def gate_values(
+        self, enter: Tensor, hidden: Tensor, state: LSTMState | None
+    ) -> dict[str, Tensor]:
         """Return i, f, g and o, (..., H) each, from the gates' shares (..., 4 H) and the cells."""
+        assert state is not None
         into, forget, cell, output = (enter + hidden).chunk(4, dim=-1)
         of_into, of_forget, of_output = self.peepholes
         gates = {
