@@ -106,7 +106,7 @@ def test_a_chaotic_model_is_held_to_what_float32_can_give(tmp_path):
 def test_material_of_the_gate_is_the_same_each_time(plain, text_run):
     for run in (plain, text_run):
         taken = [
-            gate._take(gate._material(run, torch.Generator().manual_seed(3)), 200) for _ in range(2)
+            gate.take(gate.material(run, torch.Generator().manual_seed(3)), 200) for _ in range(2)
         ]
         assert torch.equal(*taken)
         assert len(taken[0]) == 200

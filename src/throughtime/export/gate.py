@@ -8,7 +8,7 @@ knows it as a `Runner`.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,11 +23,11 @@ from throughtime.state import State
 LONG_STEPS = 50_000
 """Steps of the long run."""
 
-_BATCHES = ((1, 40), (3, 97), (8, 33))
+BATCHES = ((1, 40), (3, 97), (8, 33))
 """Lanes and steps of the batches that differ from what was recorded."""
 
 _CHUNK = 1000
-_CUT = 7
+CUT = 7
 _PIECE = 64
 
 
@@ -35,6 +35,7 @@ class MismatchError(ThroughtimeError, AssertionError):
     """An export gives other numbers than the run that it was made of."""
 
 
+@runtime_checkable
 class Runner(Protocol):
     """An export, running some lanes with the state of each carried from call to call."""
 
@@ -98,7 +99,7 @@ def verify(run: Run, runner: Runner, *, steps: int = LONG_STEPS) -> Verdict:
     run.model.eval()
     gate = _Gate(run, runner)
     count = gate.recorded()
-    for lanes, length in _BATCHES:
+    for lanes, length in BATCHES:
         count += gate.batch(lanes, length)
     gate.answer()
     count += gate.long(steps)
@@ -136,20 +137,15 @@ class _Gate:
             exact, _ = self.rounding.exact(inputs, lengths=lengths)
             three = (outputs, parity["outputs"], exact)
             self.rounding.judge(self.comparison, three, lengths, 0, what)
-        _demand(self.comparison)
+        demand(self.comparison)
         return int(lengths.sum())
 
     def batch(self, lanes: int, length: int) -> int:
         """Hold other lanes of other lengths, with restarts and in chunks, against one forward."""
-        generator = torch.Generator().manual_seed(lanes)
-        pieces = _material(self.run, generator)
-        inputs = torch.stack([_take(pieces, length) for _ in range(lanes)])
-        lengths = torch.randint(1, length + 1, (lanes,), generator=generator)
-        lengths[0] = length
+        inputs, lengths, resets = drawn_batch(self.run, lanes, length)
         present = torch.arange(length) < lengths[:, None]
-        resets = (torch.rand(lanes, length, generator=generator) < 0.05) & present
         self.runner.begin(lanes)
-        cuts = [slice(start, start + _CUT) for start in range(0, length, _CUT)]
+        cuts = [slice(start, start + CUT) for start in range(0, length, CUT)]
         outputs = torch.cat(
             [self.runner.run(inputs[:, c], present[:, c], resets[:, c]) for c in cuts], dim=1
         )
@@ -162,7 +158,7 @@ class _Gate:
         else:
             exact, _ = self.rounding.exact(inputs, lengths=lengths, resets=resets)
             self.rounding.judge(self.comparison, (outputs, wanted, exact), lengths, 0, what)
-        _demand(self.comparison)
+        demand(self.comparison)
         return int(lengths.sum())
 
     def answer(self) -> None:
@@ -181,18 +177,18 @@ class _Gate:
             what = f"{name} of the raw data recorded at training"
             comparison.outputs(got[None], wanted[None], rows, what=what)
         if self.rounding.largest is None:
-            _demand(comparison)
+            demand(comparison)
 
     def long(self, steps: int) -> int:
         """Hold one lane, with its state carried all the way, against the same of the model."""
-        pieces = _material(self.run, torch.Generator().manual_seed(0))
+        pieces = material(self.run, torch.Generator().manual_seed(0))
         state: State | None = None
         exact_state: State | None = None
         asked = False
         seen: list[Tensor] = []
         self.runner.begin(1)
         for start in range(0, steps, _CHUNK):
-            inputs = _take(pieces, min(_CHUNK, steps - start))[None]
+            inputs = take(pieces, min(_CHUNK, steps - start))[None]
             present = torch.ones(inputs.shape[:2], dtype=torch.bool)
             outputs = self.runner.run(inputs, present, torch.zeros_like(present))
             wanted, state = self.run.model(inputs, state)
@@ -207,7 +203,7 @@ class _Gate:
             exact, exact_state = self.rounding.exact(inputs, exact_state)
             three = (outputs, wanted, exact)
             self.rounding.judge(self.comparison, three, length, start, what)
-            _demand(self.comparison)
+            demand(self.comparison)
         return steps
 
     def _hold_states(self, wanted: Mapping[str, Tensor], lengths: Tensor, how: str) -> None:
@@ -215,7 +211,19 @@ class _Gate:
             self.comparison.leaf(name, leaf, wanted[name], lengths, how=how)
 
 
-def _material(run: Run, generator: torch.Generator) -> Iterator[Tensor]:
+def drawn_batch(run: Run, lanes: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return inputs (B, T, ...) of lanes, their lengths (B,) and resets (B, T), drawn anew."""
+    generator = torch.Generator().manual_seed(lanes)
+    pieces = material(run, generator)
+    inputs = torch.stack([take(pieces, length) for _ in range(lanes)])
+    lengths = torch.randint(1, length + 1, (lanes,), generator=generator)
+    lengths[0] = length
+    present = torch.arange(length) < lengths[:, None]
+    resets = (torch.rand(lanes, length, generator=generator) < 0.05) & present
+    return inputs, lengths, resets
+
+
+def material(run: Run, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield pieces of what was recorded, for ever: in another order, and some of them altered."""
     inputs, lengths = run.parity["inputs"], run.parity["lengths"]
 
@@ -238,22 +246,29 @@ def _material(run: Run, generator: torch.Generator) -> Iterator[Tensor]:
         yield piece
 
 
-def _take(pieces: Iterator[Tensor], steps: int) -> Tensor:
+def take(pieces: Iterator[Tensor], steps: int) -> Tensor:
     """Return so many steps (T, ...) of pieces."""
-    found = [next(pieces)]
-    while sum(map(len, found)) < steps:
+    found, count = [], 0
+    while count < steps:
         found.append(next(pieces))
+        count += len(found[-1])
     return torch.cat(found)[:steps]
 
 
-def _demand(comparison: Comparison) -> None:
+def demand(comparison: Comparison, of: str = "the run") -> None:
+    """Raise what a comparison found.
+
+    Raises:
+        MismatchError: it found something.
+    """
     if comparison.passed:
         return
     where = ""
     if comparison.place is not None:
         lane, step = comparison.place
         where = f" first at step {step} of lane {lane}"
+    how = f" to {comparison.tolerance:.0e}" if comparison.tolerance else ", bit by bit"
     raise MismatchError(
-        f"expected the numbers of the run to {comparison.tolerance:.0e}, got {comparison.finding}"
+        f"expected the numbers of {of}{how}, got {comparison.finding}"
         f"{where}, by {comparison.largest:.1e}; nothing was exported"
     )

@@ -102,6 +102,7 @@ def _add_convolution(program: Program, layer: CausalConvolution, x: str) -> str:
         rows, sizes = layout.panels(list(taps)), [layer.input_size, layer.output_size]
         described = "convolution_layer"
         program.widths |= layout.widths(layer.output_size, layout.COLUMNS)
+    program.gate_numbers(layer.output_size)
     weights = program.table(f"{name}_weights", np.concatenate([bias, rows]), "b, W_0, W_1, ...")
     fields = ", ".join(map(str, (*sizes, len(taps), layer.dilation, weights)))
     program.layers.append(f"static const {described} {name} = {{{fields}}};")
@@ -129,7 +130,8 @@ def _add_block(program: Program, block: Block, x: str) -> str:
     program.call("add", y, add(program, block.layer, read), size)
     program.call("root_mean_square_norm", read, tables[1], y, size)
     maps = [np.stack([array(block.gate.weight), array(block.wide.weight)])]
-    of = program.gates(f"{name}_network", None, maps, 32, "block, W_1 and W_2")
+    block_size = program.block(2, maps[0].shape[1], gates=2)
+    of = program.gates(f"{name}_network", None, maps, block_size, "block, W_1 and W_2")
     narrow = array(block.narrow.weight).T.ravel()
     last = program.table(f"{name}_narrow", narrow, "block, W_3")
     program.call("gated_network", of, last, y, read)

@@ -26,27 +26,26 @@ from throughtime.layers.s5 import S5
 from throughtime.layers.selective import SelectiveSSM
 from throughtime.recurrent import LinearRecurrent
 
-_BLOCK = 16
-_WIDE_BLOCK = 32
-
 
 def add_min_gru(program: Program, layer: MinGRU, x: str) -> str:
     """Add a MinGRU."""
-    _check_options(layer)
+    check_options(layer)
     name = program.name("min_gru")
-    h = program.state(f"{name}_h", layer.hidden_size, block=_WIDE_BLOCK)
+    block = program.block(2, layer.hidden_size, gates=2)
+    h = program.state(f"{name}_h", layer.hidden_size, block=block)
     maps = (layer.update_gate, layer.candidate)
-    program.call("min_gru", _linear(program, name, maps, _WIDE_BLOCK, "min_gru, z and c"), h, x)
+    program.call("min_gru", _linear(program, name, maps, block, "min_gru, z and c"), h, x)
     return h
 
 
 def add_min_lstm(program: Program, layer: MinLSTM, x: str) -> str:
     """Add a MinLSTM."""
-    _check_options(layer)
+    check_options(layer)
     name = program.name("min_lstm")
-    h = program.state(f"{name}_h", layer.hidden_size, block=_BLOCK)
+    block = program.block(3, layer.hidden_size, gates=3)
+    h = program.state(f"{name}_h", layer.hidden_size, block=block)
     maps = (layer.forget_gate, layer.input_gate, layer.candidate)
-    program.call("min_lstm", _linear(program, name, maps, _BLOCK, "min_lstm, f, i and c"), h, x)
+    program.call("min_lstm", _linear(program, name, maps, block, "min_lstm, f, i and c"), h, x)
     return h
 
 
@@ -70,20 +69,21 @@ def add_s5(program: Program, layer: S5, x: str) -> str:
 @torch.no_grad()
 def add_rg_lru(program: Program, layer: RGLRU, x: str) -> str:
     """Add an RG-LRU."""
-    _check_options(layer)
+    check_options(layer)
     if layer.groups != 1:
         raise OptionError(f"expected an rg_lru layer of 1 group for C, got {layer.groups}")
     name, units = program.name("rg_lru"), layer.hidden_size
-    h = program.state(f"{name}_h", units, block=_WIDE_BLOCK)
+    block = program.block(2, units, gates=2, arrays=1, more=4)
+    h = program.state(f"{name}_h", units, block=block)
     enter = program.affine(
         f"{name}_enter", array(layer.enter.weight), array(layer.enter.bias), "rg_lru, W and b"
     )
     maps = [array(layer.gate_weights[:, 0].transpose(1, 2))]
     biases = array(layer.gate_biases)
-    of = program.gates(f"{name}_gates", biases, maps, _WIDE_BLOCK, "rg_lru, V and d")
+    of = program.gates(f"{name}_gates", biases, maps, block, "rg_lru, V and d", room=2)
     # c = 8 of the paper.
     log_a = 8.0 * functional.logsigmoid(layer.rate)
-    rates = layout.whole_blocks(array(log_a), _WIDE_BLOCK)
+    rates = layout.whole_blocks(array(log_a), block)
     rate = program.table(f"{name}_rate", rates, "rg_lru, log(a) where r is 1")
     program.call("rg_lru", of, enter, rate, h, x, layer.input_size)
     return h
@@ -92,12 +92,14 @@ def add_rg_lru(program: Program, layer: RGLRU, x: str) -> str:
 @torch.no_grad()
 def add_selective(program: Program, layer: SelectiveSSM, x: str) -> str:
     """Add a selective state space."""
-    _check_options(layer)
+    check_options(layer)
     name, units, states = program.name("selective"), layer.hidden_size, layer.states
     h = program.state(f"{name}_h", units * states)
     program.need(units)
     program.most_states = max(program.most_states, states)
     step = layer.step_length
+    program.most_rank = max(program.most_rank, layer.narrow.out_features)
+    program.gate_numbers(2 * (units + states) + layer.narrow.out_features)
     parts = {
         "enter": (layer.enter.weight, None),
         "narrow": (layer.narrow.weight, None),
@@ -122,11 +124,12 @@ def add_selective(program: Program, layer: SelectiveSSM, x: str) -> str:
 
 def add_hgrn(program: Program, layer: HGRN, x: str) -> str:
     """Add an HGRN."""
-    _check_options(layer)
+    check_options(layer)
     name, units = program.name("hgrn"), layer.hidden_size
-    h = program.state(f"{name}_h", units, block=_BLOCK)
+    block = program.block(3, units, gates=3, arrays=2, more=8)
+    h = program.state(f"{name}_h", units, block=block)
     maps = (layer.forget_gate, layer.candidate, layer.output_gate)
-    of = _linear(program, name, maps, _BLOCK, "hgrn, f, c and g")
+    of = _linear(program, name, maps, block, "hgrn, f, c and g")
     gain = program.table(f"{name}_gain", array(layer.norm.weight), "gain of the norm")
     leave = program.affine(
         f"{name}_leave", array(layer.leave.weight), array(layer.leave.bias), "hgrn, L and l"
@@ -140,7 +143,7 @@ def _linear(program: Program, name: str, maps: Sequence[nn.Linear], block: int, 
     """Add the gates that a step computes from its input alone."""
     biases = np.stack([array(each.bias) for each in maps])
     weights = np.stack([array(each.weight) for each in maps])
-    return program.gates(name, biases, [weights], block, about)
+    return program.gates(name, biases, [weights], block, about, room=len(maps))
 
 
 def _rotation(
@@ -155,18 +158,18 @@ def _rotation(
     """Add a recurrence of complex states: enter (2, N, F), leave (2, N, D), skip (D, F)."""
     name = program.name(kind)
     states, inputs, outputs = enter.shape[1], enter.shape[2], len(skip)
-    real, imaginary = program.complex_state(name, states, _WIDE_BLOCK)
-    program.widths |= layout.widths(states, _WIDE_BLOCK, 2)
+    block = program.block(2, states, gates=2, arrays=-(-outputs // states))
+    real, imaginary = program.complex_state(name, states, block)
+    program.gate_numbers(2 * states)
+    program.widths |= layout.widths(states, block, 2)
     program.widths |= layout.widths(outputs, layout.COLUMNS)
     zeros = np.zeros((2, states), np.float32)
-    into: Array = layout.gates(zeros, [array(enter)], _WIDE_BLOCK)
+    into: Array = layout.gates(zeros, [array(enter)], block, 2 * block)
     out: Array = layout.panels([array(leave[0].T), array(-leave[1].T), array(skip)])
     tables = [
         program.table(f"{name}_enter", into, f"{kind}, B"),
         *(
-            program.table(
-                f"{name}_factor_{part}", layout.whole_blocks(array(values), _WIDE_BLOCK), about
-            )
+            program.table(f"{name}_factor_{part}", layout.whole_blocks(array(values), block), about)
             for part, values, about in (
                 ("real", eigenvalues.real, "real parts of a"),
                 ("imaginary", eigenvalues.imag, "imaginary parts of a"),
@@ -181,7 +184,12 @@ def _rotation(
     return y
 
 
-def _check_options(layer: LinearRecurrent) -> None:
+def check_options(layer: LinearRecurrent) -> None:
+    """Refuse options that there is no C for.
+
+    Raises:
+        OptionError: the layer has one.
+    """
     if getattr(layer, "negative_eigenvalues", False):
         raise OptionError(
             f"expected a {type(layer).__name__} without negative_eigenvalues for C, got one with; "

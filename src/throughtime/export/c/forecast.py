@@ -16,22 +16,26 @@ _NAMES_SHOWN = 8
 
 
 def around_forecast(program: Program, task: ForecastTask, model: SequenceModel) -> Around:
-    """Return what the task adds to a network: scales, features, grid and head."""
+    """Return what the task adds to a network: scales, features, grid and head.
+
+    In whole numbers the head belongs to the network, and is there already.
+    """
     format, options = task.format, task.options
     levels, horizon = options.levels, options.horizon
     each = len(levels) if options.head == "quantile" else 2
-    weight, bias = array(model.head.weight), array(model.head.bias)
-    heads = [
-        layout.affine(weight[ahead], bias[ahead]) for ahead in layout.blocks(each * horizon, each)
-    ]
-    program.widths |= layout.widths(each, layout.COLUMNS)
     around = Around("forecast", {})
     series = list(task.scaler.series)
     around.names = {"series_names": series or [""]}
     around.tables = [
-        Table("scales", _scales(task.scaler, series), "location and scale of each series; pooled"),
-        Table("head", np.concatenate(heads), "the head, by steps ahead"),
+        Table("scales", _scales(task.scaler, series), "location and scale of each series; pooled")
     ]
+    if program.numbers == "float32":
+        weight, bias = array(model.head.weight), array(model.head.bias)
+        parts = layout.blocks(each * horizon, each)
+        heads = [layout.affine(weight[ahead], bias[ahead]) for ahead in parts]
+        program.widths |= layout.widths(each, layout.COLUMNS)
+        around.tables.append(Table("head", np.concatenate(heads), "the head, by steps ahead"))
+        around.words["HEAD_SIZE"] = len(heads[0])
     covariates, known = format.covariates, format.known_future
     if covariates:
         found = [task.covariate_scaler.scale_of(name) for name in covariates]
@@ -69,7 +73,6 @@ def around_forecast(program: Program, task: ForecastTask, model: SequenceModel) 
         UNITS=model.layers.output_size,
         EACH=each,
         MOST=max(each, len(levels)),
-        HEAD_SIZE=len(heads[0]),
     )
     for name in ("read_row", "filler_before"):
         around.pieces[name] = filled(f"{name}.c", around.words)

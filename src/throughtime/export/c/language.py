@@ -12,7 +12,10 @@ from throughtime.tasks.language import LanguageTask
 
 
 def around_language(program: Program, task: LanguageTask, model: SequenceModel) -> Around:
-    """Return what the task adds to a network: embedding, head and vocabulary."""
+    """Return what the task adds to a network: embedding, head and vocabulary.
+
+    In whole numbers embedding and head belong to the network, and are there already.
+    """
     vocabulary = task.vocabulary
     as_bytes = vocabulary.mode == "bytes"
     codes = np.array([ord(symbol) for symbol in vocabulary.symbols], np.uint32)
@@ -34,13 +37,14 @@ def around_language(program: Program, task: LanguageTask, model: SequenceModel) 
         CODE_POINT="a byte" if as_bytes else "a Unicode code point",
         CODE_POINT_OF="The byte" if as_bytes else "The code point",
     )
-    program.widths |= layout.widths(len(vocabulary), layout.COLUMNS)
-    head = layout.affine(array(model.head.weight), array(model.head.bias))
-    embedding = array(model.embedding.weight).ravel()
-    around.tables = [
-        Table("embedding", embedding, "a vector for each symbol"),
-        Table("head", head, "the head"),
-    ]
+    if program.numbers == "float32":
+        program.widths |= layout.widths(len(vocabulary), layout.COLUMNS)
+        head = layout.affine(array(model.head.weight), array(model.head.bias))
+        embedding = array(model.embedding.weight).ravel()
+        around.tables = [
+            Table("embedding", embedding, "a vector for each symbol"),
+            Table("head", head, "the head"),
+        ]
     if not as_bytes:
         around.tables.append(Table("code_points", codes, "the vocabulary"))
     return around

@@ -33,23 +33,24 @@ def whole_blocks(values: Array, block: int) -> Array:
     return np.pad(values, (0, padded(len(values), block) - len(values)))
 
 
-def gates(biases: Array | None, maps: Sequence[Array], block: int) -> Array:
+def gates(biases: Array | None, maps: Sequence[Array], block: int, room: int = 0) -> Array:
     """Lay out a layer of gates.
 
     Args:
         biases: (G, H), or None where there is no room for any.
         maps: weights (G, H, N) of each thing that the gates read, in the order in which they do.
         block: units of a block.
+        room: biases of a block at least.
 
     Returns:
-        For each block its biases, padded to 64, and then a row for each of the N of each map: all
-        gates of the block's units, gate by gate.
+        For each block its biases, with zeros up to the room for them, and then a row for each of
+        the N of each map: all gates of the block's units, gate by gate.
     """
     parts = []
     for units in blocks(maps[0].shape[1], block):
         if biases is not None:
             own = biases[:, units].ravel()
-            parts.append(np.pad(own, (0, COLUMNS - len(own))))
+            parts.append(np.pad(own, (0, max(0, room - len(own)))))
         for weights in maps:
             parts.append(weights[:, units].reshape(-1, weights.shape[2]).T.ravel())
     return np.concatenate(parts)

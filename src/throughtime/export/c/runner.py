@@ -36,17 +36,14 @@ class CRunner:
         compiler: Sequence[str] = (),
     ) -> None:
         self._task = run.task
-        model = run.model
-        leaves = zip(run.config.state, program.leaves, strict=True)
-        self._leaves = [(name, shape, leaf) for (name, shape, _), leaf in leaves if leaf]
-        self._floats = sum(leaf.room * len(leaf.names) for *_, leaf in self._leaves)
-        self._outputs = model.config.outputs
+        self._places, self._bytes = _places(run, program)
+        self._outputs = run.model.config.outputs
         self._lanes = 0
         forecast = isinstance(run.task, ForecastTask)
         words = {
             "FORECAST": int(forecast),
             "LANGUAGE": int(not forecast),
-            "STATE_FLOATS": self._floats,
+            "STATE_BYTES": self._bytes,
         }
         harness = folder / "harness.c"
         harness.write_text(filled("harness.c", words))
@@ -82,12 +79,11 @@ class CRunner:
     def state(self) -> dict[str, Tensor]:
         """Return the leaves of the lanes' states by name, as Python has them."""
         self._send(b"s")
-        whole = self._receive(np.float32, self._lanes, self._floats)
-        found, place = {}, 0
-        for name, shape, leaf in self._leaves:
-            end = place + leaf.room * len(leaf.names)
-            found[name] = _as_python(whole[:, place:end], leaf).reshape(-1, *shape)
-            place = end
+        whole = self._receive(np.uint8, self._lanes, self._bytes).numpy()
+        found = {}
+        for name, (shape, leaf, begin, end) in self._places.items():
+            numbers = whole[:, begin:end].copy(order="C").view(leaf.start.dtype)
+            found[name] = _as_python(torch.from_numpy(numbers), leaf).reshape(-1, *shape)
         return found
 
     def answer(self, sample: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -157,6 +153,27 @@ def sample_rows(task: ForecastTask, sample: Mapping[str, Tensor]) -> np.ndarray:
             later[: len(y) - k - 1, k] = covariates[k + 1 :, index]
         columns.append(later)
     return np.ascontiguousarray(np.concatenate(columns, axis=1), dtype=np.float64)
+
+
+_Place = tuple[tuple[int, ...], Leaf, int, int]
+"""The shape of a leaf in Python, the leaf, and its first byte in the struct and the one behind."""
+
+
+def _places(run: Run, program: Program) -> tuple[dict[str, _Place], int]:
+    """Return where each leaf lies, by its name, and the bytes of all together."""
+    if program.numbers == "float32":
+        leaves = zip(run.config.state, program.leaves, strict=True)
+        named = {id(leaf): (name, shape) for (name, shape, _), leaf in leaves if leaf}
+    else:
+        named = {id(leaf): (leaf.names[0], (leaf.size,)) for leaf in program.leaves if leaf}
+    found: dict[str, _Place] = {}
+    place = 0
+    for leaf in program.fields():
+        name, shape = named[id(leaf)]
+        end = place + leaf.room * len(leaf.names) * leaf.start.itemsize
+        found[name] = (shape, leaf, place, end)
+        place = end
+    return found, place
 
 
 def _as_python(whole: Tensor, leaf: Leaf) -> Tensor:

@@ -1,6 +1,9 @@
 """`selftest.c`: the only `main` of an export, with what was recorded when the run was trained."""
 
+from collections.abc import Mapping
+
 import numpy as np
+from torch import Tensor
 
 from throughtime.export.c.pieces import filled
 from throughtime.export.c.program import Table
@@ -13,12 +16,18 @@ _MOST_NUMBERS = 20_000
 """Recorded outputs that go into the file, so that a large vocabulary leaves one that compiles."""
 
 
-def write_selftest(run: Run) -> str:
-    """Return the text of `selftest.c`."""
-    parity = {name: part.numpy() for name, part in run.parity.items()}
+def write_selftest(run: Run, twin: Mapping[str, Tensor] | None = None) -> str:
+    """Return the text of `selftest.c`.
+
+    Args:
+        run: the run.
+        twin: what a twin gives in place of what was recorded; its outputs are met bit by bit.
+    """
+    recorded = {**run.parity, **(twin or {})}
+    parity = {name: part.numpy() for name, part in recorded.items()}
     outputs = parity["outputs"]
-    lanes, recorded, wide = outputs.shape
-    steps = min(recorded, max(1, _MOST_NUMBERS // (lanes * wide)))
+    lanes, most, wide = outputs.shape
+    steps = min(most, max(1, _MOST_NUMBERS // (lanes * wide)))
     forecast = isinstance(run.task, ForecastTask)
     kind = np.float32 if forecast else np.int32
     lengths = np.minimum(parity["lengths"], steps).astype(np.int32)
@@ -30,9 +39,10 @@ def write_selftest(run: Run) -> str:
     sizes = {"LANES": lanes, "STEPS": steps, "WIDE": wide}
     vectors = [f"#define {name} {size}" for name, size in sizes.items()]
     if isinstance(run.task, ForecastTask):
-        vectors += _rows(run, run.task, tables)
+        vectors += _rows(recorded, run.task, tables)
     vectors += ["", *map(defined, tables)]
     words: dict[str, str | int] = {
+        "OUTPUTS_TOLERANCE": "TOLERANCE" if twin is None else "0.0 /* equal bits */",
         "VECTORS": "\n".join(vectors),
         "FORECAST": int(forecast),
         "LANGUAGE": int(not forecast),
@@ -41,14 +51,14 @@ def write_selftest(run: Run) -> str:
     return filled("selftest.c", words)
 
 
-def _rows(run: Run, task: ForecastTask, tables: list[Table]) -> list[str]:
+def _rows(recorded: Mapping[str, Tensor], task: ForecastTask, tables: list[Table]) -> list[str]:
     """Add the raw rows up to the first restart, and return the definitions that go with them."""
     sample = {
         name.removeprefix("data."): part
-        for name, part in run.parity.items()
+        for name, part in recorded.items()
         if name.startswith("data.")
     }
-    quantiles = run.parity["answer.quantiles"].numpy()
+    quantiles = recorded["answer.quantiles"].numpy()
     each = quantiles[0].size
     later = np.flatnonzero(sample["restarts"].numpy()[1:]) + 1
     count = int(min([len(quantiles), *later, max(1, _MOST_NUMBERS // each)]))

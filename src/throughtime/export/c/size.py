@@ -10,9 +10,13 @@ from typing import Any
 
 from throughtime.errors import OptionError
 from throughtime.export.c.compiler import compile_c, find_compiler
+from throughtime.export.c.program import Program
 
 CORTEX_M4 = ("-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
 """The flags for a Cortex-M4 with its floating-point unit."""
+
+_ALLOWED = 256
+"""Bytes of memory beyond state and gates that an export may take."""
 
 _SMALL = ("-std=c99", "-Os", "-fno-asynchronous-unwind-tables", "-fno-pic")
 _ARM = "arm-none-eabi-gcc"
@@ -29,12 +33,25 @@ class Size:
         flash: of `.text` and `.rodata`, the weights among them.
         state: of one `model_state`.
         stack: of the deepest call; None where the compiler does not tell.
+        bar: what a state and the stack may take together: the state without what is there for whole
+            blocks only, a number of 32 bits for each of the widest layer's gates, and 256 bytes.
     """
 
     target: str
     flash: int
     state: int
     stack: int | None
+    bar: int
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes of a state and the stack together."""
+        return None if self.stack is None else self.state + self.stack
+
+    @property
+    def holds(self) -> bool:
+        """Whether memory is within the bar, as far as it is known."""
+        return self.memory is None or self.memory <= self.bar
 
 
 @dataclass(frozen=True)
@@ -53,12 +70,18 @@ class SizeReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
-        return asdict(self)
+        found = asdict(self)
+        for machine, size in zip(found["machines"], self.machines, strict=True):
+            machine["holds"] = size.holds
+        return found
 
     def __str__(self) -> str:
         lines = [f"{self.parameters:,} parameters; {self.weights:,} bytes of constants"]
         for size in self.machines:
-            stack = "" if size.stack is None else f", stack {size.stack:,}"
+            stack = ""
+            if size.memory is not None:
+                how = "within" if size.holds else "over"
+                stack = f", stack {size.stack:,}; together {how} {size.bar:,}"
             lines.append(
                 f"{size.target}: flash {size.flash:,} bytes (code {size.flash - self.weights:,}), "
                 f"state {size.state:,} a stream{stack}"
@@ -66,22 +89,24 @@ class SizeReport:
         return "\n".join(lines)
 
 
-def measure(folder: Path, parameters: int, weights: int) -> SizeReport:
+def measure(folder: Path, parameters: int, program: Program) -> SizeReport:
     """Compile the export of a folder for size and measure it.
 
     Args:
         folder: where `model.c` is; objects are put there too.
         parameters: of the model.
-        weights: bytes of its constants.
+        program: the network, with the constants of all that is around it.
     """
-    machines = [_measure(folder, find_compiler(), (), "this machine, -Os")]
+    weights = sum(table.values.nbytes for table in program.tables)
+    more = 4 * program.widest + _ALLOWED - program.padding()
+    machines = [_measure(folder, find_compiler(), (), "this machine, -Os", more)]
     if shutil.which(_ARM):
-        machines.append(_measure(folder, (_ARM,), CORTEX_M4, "Cortex-M4F, -Os"))
+        machines.append(_measure(folder, (_ARM,), CORTEX_M4, "Cortex-M4F, -Os", more))
     return SizeReport(parameters, weights, tuple(found for found in machines if found))
 
 
 def _measure(
-    folder: Path, compiler: Sequence[str], flags: Sequence[str], target: str
+    folder: Path, compiler: Sequence[str], flags: Sequence[str], target: str, more: int
 ) -> Size | None:
     model, probe = folder / "model.o", folder / "probe.o"
     source = folder / "probe.c"
@@ -101,7 +126,7 @@ def _measure(
         pass  # A compiler other than gcc does not tell.
     flash = sum(size for name, size in sections if name.startswith((".text", ".rodata")))
     state = sum(size for name, size in of_probe if name.startswith(".data"))
-    return Size(target, flash, state, stack)
+    return Size(target, flash, state, stack, state + more)
 
 
 def _sections(compiler: Sequence[str], file: Path) -> list[tuple[str, int]]:

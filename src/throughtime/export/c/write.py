@@ -9,7 +9,17 @@ from throughtime import __version__
 from throughtime.export.c.pieces import filled, gathered, text_of
 from throughtime.export.c.program import Program, Table, number
 
-_C_TYPES = {"float32": "float", "float64": "double", "int32": "int", "uint32": "uint32_t"}
+_C_TYPES = {
+    "float32": "float",
+    "float64": "double",
+    "int32": "int",
+    "uint32": "uint32_t",
+    "int16": "int16_t",
+    "int8": "int8_t",
+    "uint8": "uint8_t",
+}
+
+_STATE_TYPES = {"float32": "float", "int32": "int32_t", "int16": "int16_t"}
 
 _INDENT = "    "
 _COLUMNS = 100
@@ -31,6 +41,12 @@ _NEEDS = """\
 #endif
 #if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ > 1
 #error "compile for arithmetic in float, as by -msse2 -mfpmath=sse"
+#endif
+"""
+
+_SHIFTS = """\
+#if (-3 >> 1) != -2
+#error "compile where >> of a negative number rounds down"
 #endif
 """
 
@@ -57,12 +73,11 @@ class Around:
 def write_header(program: Program, around: Around, layer: str) -> str:
     """Return `model.h`."""
     fields = [
-        f"{_INDENT}float {name}[{leaf.room}];"
-        for leaf in program.leaves
-        if leaf is not None
+        f"{_INDENT}{_STATE_TYPES[str(leaf.start.dtype)]} {name}[{leaf.room}];"
+        for leaf in program.fields()
         for name in leaf.names
     ]
-    words = around.words | {"FIELDS": "\n".join(fields)}
+    words = _words(program, around) | {"FIELDS": "\n".join(fields)}
     body = filled(f"{around.kind}_model.h", words)
     return "\n".join(
         [
@@ -97,19 +112,24 @@ def write_source(program: Program, around: Around, layer: str, y: str) -> str:
         for leaf in program.leaves
         if leaf is not None and leaf.start.any()
     ]
-    words = around.words | passed | {"START": "\n".join(start)}
+    words = _words(program, around) | passed | {"START": "\n".join(start)}
     body = filled(f"{around.kind}_model.c", words).replace("\n\n}", "\n}")
     constants = "\n".join(map(_wrapped, program.layers)) + "\n"
-    pieces = gathered([constants, network, body], around.pieces | _products(program))
+    given = around.pieces | program.pieces | _products(program)
+    pieces = gathered([constants, network, body], given, program.numbers)
     tables = [*program.tables, *starts]
+    blocks = program.best_blocks() | program.blocks
     sizes = f"#define MOST_UNITS {program.most_units} /* of a layer, in whole blocks */\n"
     if program.most_states > 1:
         sizes += f"#define MOST_STATES {program.most_states} /* of a unit */\n"
+        sizes += f"#define MOST_RANK {program.most_rank} /* of what step lengths are made of */\n"
+    for name, size in sorted(blocks.items()):
+        sizes += f"#define {name} {size} /* units of a block, by the sums that each has */\n"
     declarations = [_declared(table) + ";" for table in tables]
     names = [_texts(name, texts) for name, texts in around.names.items()]
     return "\n".join(
         [
-            _head(around, layer) + _NEEDS,
+            _head(around, layer) + _NEEDS + _SHIFTS * (program.numbers != "float32"),
             sizes,
             "/* The numbers are at the end of the file. */",
             "\n".join(declarations) + "\n",
@@ -128,25 +148,32 @@ def _network(program: Program, y: str) -> tuple[str, dict[str, str | int]]:
 
     The output of the upmost layer is in the state, or in a buffer of the caller's.
     """
-    own = dict(program.buffers)
+    own, number = dict(program.buffers), program.number
     buffered = own.pop(y, None) is not None
     passed: dict[str, str | int] = {
         "Y": y,
         "BUFFERED": int(buffered),
-        "OUT_PARAMETER": f", float *{y}" if buffered else "",
-        "IN_PARAMETER": f",\n                          const float *{y}" if buffered else "",
+        "OUT_PARAMETER": f", {number} *{y}" if buffered else "",
+        "IN_PARAMETER": f",\n                          const {number} *{y}" if buffered else "",
         "ARGUMENT": f", {y}" if buffered else "",
     }
-    lines = [f"{_INDENT}float {name}[{room}];" for name, room in own.items()]
+    lines = [f"{_INDENT}{kind} {name}[{room}];" for name, (kind, room) in own.items()]
     lines += [_INDENT + call for call in program.calls]
-    parameters = f"model_state *state, const float *features{passed['OUT_PARAMETER']}"
+    parameters = f"model_state *state, {program.features}{passed['OUT_PARAMETER']}"
     about = "/* A step of the layers, from the input up. */"
     body = "\n".join(lines)
     return f"{about}\nstatic void network({parameters})\n{{\n{body}\n}}\n", passed
 
 
+def _words(program: Program, around: Around) -> dict[str, str | int]:
+    whole = int(program.numbers != "float32")
+    return around.words | {"NUMBER": program.number, "WHOLE": whole, "FLOATING": 1 - whole}
+
+
 def _products(program: Program) -> dict[str, str]:
     """Return `product`, which picks the function for a width, with those functions before it."""
+    if not program.widths:
+        return {}
     widths = sorted(program.widths, reverse=True)
     cases = [
         f"{_INDENT}case {width}:\n{_INDENT * 2}return product_{width}(sums, rows, x, count);"
@@ -167,7 +194,7 @@ def _products(program: Program) -> dict[str, str]:
 
 def _wrapped(line: str) -> str:
     """Return a definition in two lines where one is too long."""
-    if len(line) <= _COLUMNS:
+    if len(line) <= _COLUMNS or "\n" in line:
         return line
     return line.replace("{", "{\n" + _INDENT).replace("}", ",\n}")
 

@@ -38,7 +38,12 @@ static void make_forecast(model_state *state, float last, model_forecast *foreca
     const double *scale = scales[state->series];
     for (int k = 0; k < MODEL_HORIZON; k++) {
         float numbers[{MOST}];
+#if FLOATING
         affine(numbers, head + k * {HEAD_SIZE}, {Y}, {UNITS}, {EACH});
+#endif
+#if WHOLE
+        put_out(numbers, &head, k * {EACH}, {EACH}, {Y});
+#endif
         scaled_quantiles(numbers, last);
         for (int q = 0; q < MODEL_QUANTILES; q++) {
             forecast->quantiles[k][q] = (double)numbers[q] * scale[1] + scale[0];
@@ -50,7 +55,7 @@ static void make_forecast(model_state *state, float last, model_forecast *foreca
 void model_step(model_state *state, const model_row *row, model_forecast *forecast)
 {
 #if BUFFERED
-    float {Y}[{UNITS}];
+    {NUMBER} {Y}[{UNITS}];
 #endif
     const float last = advance(state, row{ARGUMENT});
     make_forecast(state, last, forecast{ARGUMENT});
@@ -90,26 +95,14 @@ static model_arrival admit(const model_state *state, int64_t time, uint64_t *mis
 #endif
 }
 
-#if REGULAR
-/* Steps without numbers before a row; the forecast is that of the last of them. */
-static void fill(model_state *state, const model_row *row, int missing, model_forecast *forecast)
-{
-#if BUFFERED
-    float {Y}[{UNITS}];
-#endif
-    float last = 0.0f;
-    for (int steps = missing; steps > 0; steps--) {
-        const model_row filler = filler_before(row, steps);
-        last = advance(state, &filler{ARGUMENT});
-    }
-    make_forecast(state, last, forecast{ARGUMENT});
-}
-
-#endif
 model_arrival model_push(model_state *state, int64_t time, const model_row *row,
                          model_forecast *forecast, double *expected)
 {
+#if BUFFERED
+    {NUMBER} {Y}[{UNITS}];
+#endif
     uint64_t missing;
+    float last = 0.0f;
     const model_arrival arrival = admit(state, time, &missing);
     if (expected != NULL) {
         *expected = not_a_number();
@@ -122,13 +115,19 @@ model_arrival model_push(model_state *state, int64_t time, const model_row *row,
     }
 #if REGULAR
     if (arrival == MODEL_FILLED) {
-        fill(state, row, (int)missing, forecast);
+        /* Steps without numbers before the row; the forecast is that of the last of them. */
+        for (int steps = (int)missing; steps > 0; steps--) {
+            const model_row filler = filler_before(row, steps);
+            last = advance(state, &filler{ARGUMENT});
+        }
+        make_forecast(state, last, forecast{ARGUMENT});
     }
 #endif
     if (expected != NULL) {
         *expected = state->expected;
     }
-    model_step(state, row, forecast);
+    last = advance(state, row{ARGUMENT});
+    make_forecast(state, last, forecast{ARGUMENT});
     state->time = time;
     state->begun = 1;
     return arrival;
@@ -143,10 +142,15 @@ double model_median(const model_forecast *forecast, int ahead)
 void model_step_scaled(model_state *state, const float *features, float *outputs)
 {
 #if BUFFERED
-    float {Y}[{UNITS}];
+    {NUMBER} {Y}[{UNITS}];
 #endif
     network(state, features{ARGUMENT});
+#if FLOATING
     for (int k = 0; k < MODEL_HORIZON; k++) {
         affine(outputs + k * {EACH}, head + k * {HEAD_SIZE}, {Y}, {UNITS}, {EACH});
     }
+#endif
+#if WHOLE
+    put_out(outputs, &head, 0, MODEL_OUTPUTS, {Y});
+#endif
 }

@@ -1,5 +1,5 @@
 /* A layer of gates. Its weights lie by blocks of units, in the order in which they are read: of
-   each block the gates' biases (64, with zeros at the end of a block that is not full), then a row
+   each block the gates' biases (with zeros at the end of a block that is not full), then a row
    for each input, then, where the gates read the state, a row for each unit. A row has the first
    gate of the block's units, then the second, and so on. */
 typedef struct {

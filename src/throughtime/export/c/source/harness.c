@@ -5,7 +5,7 @@
 
 #include "model.h"
 
-#define STATE_FLOATS {STATE_FLOATS}
+#define STATE_BYTES {STATE_BYTES}
 
 static void get(void *to, size_t size)
 {
@@ -164,7 +164,7 @@ int main(void)
             break;
         case 's': /* the states of the network, which are first in the struct */
             for (int lane = 0; lane < lanes; lane++) {
-                put(states + lane, STATE_FLOATS * sizeof(float));
+                put(states + lane, STATE_BYTES);
             }
             break;
 #if FORECAST

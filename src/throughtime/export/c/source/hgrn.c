@@ -6,12 +6,12 @@ static void hgrn(const gated_layer *layer, float bound, const float *gain, const
 {
     float shown[MOST_UNITS];
     const float *weights = layer->weights;
-    for (int first = 0; first < layer->units; first += 16) {
-        const int count = units_in_block(layer->units, first, 16);
-        float sums[64];
+    for (int first = 0; first < layer->units; first += BLOCK_OF_FOURS) {
+        const int count = units_in_block(layer->units, first, BLOCK_OF_FOURS);
+        float sums[3 * BLOCK_OF_FOURS];
         memcpy(sums, weights, sizeof sums);
-        weights = product(sums, weights + 64, x, layer->inputs, 3 * count);
-        for (int u = 0; u < 16; u++) {
+        weights = product(sums, weights + 3 * BLOCK_OF_FOURS, x, layer->inputs, 3 * count);
+        for (int u = 0; u < BLOCK_OF_FOURS; u++) {
             const float enter = (1.0f - bound) * sigmoid(-sums[u]);
             h[first + u] = (1.0f - enter) * h[first + u] + enter * silu(sums[count + u]);
             shown[first + u] = silu(sums[2 * count + u]);

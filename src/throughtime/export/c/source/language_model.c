@@ -12,12 +12,20 @@ void model_reset(model_state *state)
 void model_step(model_state *state, int symbol, float *logits)
 {
 #if BUFFERED
-    float {Y}[{UNITS}];
+    {NUMBER} {Y}[{UNITS}];
 #endif
     const int known = symbol >= 0 && symbol < MODEL_SYMBOLS ? symbol : {SAFE};
+#if FLOATING
     const float *features = embedding + (size_t)known * {EMBEDDING};
     network(state, features{ARGUMENT});
     affine(logits, head, {Y}, {UNITS}, MODEL_SYMBOLS);
+#endif
+#if WHOLE
+    int16_t features[{EMBEDDING}];
+    embed(features, embedding + (size_t)known * {EMBEDDING}, embedding_factors[known], {EMBEDDING});
+    network(state, features{ARGUMENT});
+    put_out(logits, &head, 0, MODEL_SYMBOLS, {Y});
+#endif
 }
 
 void model_step_n(model_state *state, size_t count, const int *symbols, float *logits)

@@ -4,12 +4,12 @@
 static void min_lstm(const gated_layer *layer, float *h, const float *x)
 {
     const float *weights = layer->weights;
-    for (int first = 0; first < layer->units; first += 16) {
-        const int count = units_in_block(layer->units, first, 16);
-        float sums[64];
+    for (int first = 0; first < layer->units; first += BLOCK_OF_FOURS) {
+        const int count = units_in_block(layer->units, first, BLOCK_OF_FOURS);
+        float sums[3 * BLOCK_OF_FOURS];
         memcpy(sums, weights, sizeof sums);
-        weights = product(sums, weights + 64, x, layer->inputs, 3 * count);
-        for (int u = 0; u < 16; u++) {
+        weights = product(sums, weights + 3 * BLOCK_OF_FOURS, x, layer->inputs, 3 * count);
+        for (int u = 0; u < BLOCK_OF_FOURS; u++) {
             const float f = sums[u], i = sums[count + u];
             const float shut_f = magnitude(f), shut_i = magnitude(i);
             /* Both are the gate times the same number. */

@@ -5,13 +5,13 @@ static void projected_lstm(const gated_layer *layer, const float *projection, in
 {
     float shown[MOST_UNITS];
     const float *weights = layer->weights;
-    for (int first = 0; first < layer->units; first += 16) {
-        const int count = units_in_block(layer->units, first, 16);
-        float sums[64];
+    for (int first = 0; first < layer->units; first += BLOCK_OF_FOURS) {
+        const int count = units_in_block(layer->units, first, BLOCK_OF_FOURS);
+        float sums[4 * BLOCK_OF_FOURS];
         memcpy(sums, weights, sizeof sums);
-        weights = product(sums, weights + 64, x, layer->inputs, 4 * count);
+        weights = product(sums, weights + 4 * BLOCK_OF_FOURS, x, layer->inputs, 4 * count);
         weights = product(sums, weights, h, outputs, 4 * count);
-        for (int u = 0; u < 16; u++) {
+        for (int u = 0; u < BLOCK_OF_FOURS; u++) {
             const float i = sigmoid(sums[u]);
             const float f = sigmoid(sums[count + u]);
             const float g = hyperbolic_tangent(sums[2 * count + u]);

@@ -7,12 +7,12 @@ static void rg_lru(const gated_layer *gates, const float *enter, const float *ra
     const float *weights = gates->weights;
     memset(input, 0, sizeof input);
     affine(input, enter, x, inputs, gates->units);
-    for (int first = 0; first < gates->units; first += 32) {
-        const int count = units_in_block(gates->units, first, 32);
-        float sums[64];
+    for (int first = 0; first < gates->units; first += BLOCK_OF_TWOS) {
+        const int count = units_in_block(gates->units, first, BLOCK_OF_TWOS);
+        float sums[2 * BLOCK_OF_TWOS];
         memcpy(sums, weights, sizeof sums);
-        weights = product(sums, weights + 64, input, gates->units, 2 * count);
-        for (int u = 0; u < 32; u++) {
+        weights = product(sums, weights + 2 * BLOCK_OF_TWOS, input, gates->units, 2 * count);
+        for (int u = 0; u < BLOCK_OF_TWOS; u++) {
             const float r = sigmoid(sums[u]), i = sigmoid(sums[count + u]);
             const exponential_parts e = exponential(bounded(r * rate[first + u], 87.0f));
             /* 1 - a, as no difference of two numbers near one; 1 - a^2 = (1 - a) (1 + a) */

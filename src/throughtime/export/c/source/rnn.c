@@ -5,13 +5,12 @@ static void rnn(const gated_layer *layer, float *h, const float *x)
     const float *weights = layer->weights;
     for (int first = 0; first < layer->units; first += 64) {
         const int count = units_in_block(layer->units, first, 64);
-        float sums[64];
-        memcpy(sums, weights, sizeof sums);
-        weights = product(sums, weights + 64, x, layer->inputs, count);
-        weights = product(sums, weights, h, layer->units, count);
-        for (int u = 0; u < 64; u++) {
-            fresh[first + u] = hyperbolic_tangent(sums[u]);
-        }
+        memcpy(fresh + first, weights, (size_t)count * sizeof *fresh);
+        weights = product(fresh + first, weights + count, x, layer->inputs, count);
+        weights = product(fresh + first, weights, h, layer->units, count);
+    }
+    for (int u = 0; u < layer->units; u++) {
+        fresh[u] = hyperbolic_tangent(fresh[u]);
     }
     memcpy(h, fresh, (size_t)layer->units * sizeof *h);
 }

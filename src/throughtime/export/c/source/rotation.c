@@ -11,12 +11,12 @@ static void rotation(const rotation_layer *layer, float *y, float *real, float *
                      const float *x)
 {
     const float *weights = layer->enter;
-    for (int first = 0; first < layer->states; first += 32) {
-        const int count = units_in_block(layer->states, first, 32);
-        float sums[64];
+    for (int first = 0; first < layer->states; first += BLOCK_OF_TWOS) {
+        const int count = units_in_block(layer->states, first, BLOCK_OF_TWOS);
+        float sums[2 * BLOCK_OF_TWOS];
         memcpy(sums, weights, sizeof sums);
-        weights = product(sums, weights + 64, x, layer->inputs, 2 * count);
-        for (int u = 0; u < 32; u++) {
+        weights = product(sums, weights + 2 * BLOCK_OF_TWOS, x, layer->inputs, 2 * count);
+        for (int u = 0; u < BLOCK_OF_TWOS; u++) {
             const float a = layer->factor_real[first + u], b = layer->factor_imaginary[first + u];
             const float before = real[first + u];
             real[first + u] = a * before - b * imaginary[first + u] + sums[u];

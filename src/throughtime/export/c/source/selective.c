@@ -9,15 +9,15 @@ typedef struct {
 
 static void selective(const selective_layer *layer, float *y, float *h, const float *x)
 {
-    float u[MOST_UNITS], few[MOST_UNITS], length[MOST_UNITS], into[MOST_STATES], out[MOST_STATES];
+    float u[MOST_UNITS], few[MOST_RANK], into[MOST_STATES], out[MOST_STATES];
     affine(u, layer->enter, x, layer->inputs, layer->units);
     affine(few, layer->narrow, u, layer->units, layer->rank);
-    affine(length, layer->widen, few, layer->rank, layer->units);
+    affine(y, layer->widen, few, layer->rank, layer->units); /* y has room for d until it is known */
     affine(into, layer->write, u, layer->units, layer->states);
     affine(out, layer->read, u, layer->units, layer->states);
     const float *rate = layer->rate;
     for (int k = 0; k < layer->units; k++) {
-        const float d = softplus(length[k]), enters = d * u[k];
+        const float d = softplus(y[k]), enters = d * u[k];
         float sum = layer->skip[k] * u[k];
         for (int n = 0; n < layer->states; n++) {
             h[n] = exponential_of(-d * rate[n]) * h[n] + enters * into[n];
