@@ -24,7 +24,7 @@ def test_the_command_writes_and_says_what(plain, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--to", "fortran"], "expected --to c, got 'fortran'"),
+        (["--to", "fortran"], "expected --to c or onnx, got 'fortran'"),
         (["--out", "FILE"], "expected a folder to export to, got the file"),
     ],
 )

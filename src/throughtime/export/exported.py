@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 from throughtime.export.gate import Verdict
 
-if TYPE_CHECKING:
-    from throughtime.export.c.size import SizeReport
+
+@runtime_checkable
+class Size(Protocol):
+    """How large an export is, in whatever way its kind is measured; as text for people."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +23,13 @@ class Exported:
         path: the folder.
         files: names of what was written there.
         verdict: how far its numbers lie from those of the run.
-        size: bytes of flash and memory.
+        size: how large it is: of C the bytes of flash and memory, of ONNX those of the files.
     """
 
     path: Path
     files: tuple[str, ...]
     verdict: Verdict
-    size: "SizeReport"
+    size: Size
 
     def __str__(self) -> str:
         files = ", ".join(self.files)

@@ -1,0 +1,95 @@
+"""From a run to a folder of graphs: verified first, and put into place last."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from throughtime.errors import NotStreamableError, OptionError
+from throughtime.export.exported import Exported
+from throughtime.export.gate import LONG_STEPS, Verdict, verify
+from throughtime.export.onnx.forecast import ForecastGraphs
+from throughtime.export.onnx.gating import SequenceRunner, StepRunner
+from throughtime.export.onnx.language import LanguageGraphs
+from throughtime.export.onnx.layer import SEQUENCE, STEP
+from throughtime.export.onnx.metadata import describe_run
+from throughtime.export.onnx.network import of_model
+from throughtime.export.onnx.size import GraphSize
+from throughtime.files import write_atomically
+from throughtime.run import Run, load
+from throughtime.tasks.forecast import ForecastTask
+from throughtime.tasks.language import LanguageTask
+
+RUNNER = "runner.py"
+_SHIPPED = Path(__file__).with_name("shipped.py")
+
+
+def to_onnx(run: Run | str | os.PathLike[str], out: str | os.PathLike[str]) -> Exported:
+    """Export a run as ONNX: `step.onnx`, `sequence.onnx` and `runner.py`.
+
+    Both graphs take what is in the data, in its own units, and give quantiles in the same, or take
+    symbols and give probabilities. The runner needs numpy and onnxruntime alone. The numbers of
+    both are verified before anything is written: see `throughtime.export.verify`.
+
+    Args:
+        run: the run, or its directory.
+        out: the folder; created if it is not there.
+
+    Returns:
+        What was written, with the largest error and the sizes.
+
+    Raises:
+        OptionError: a layer is no plain maths, or onnx and onnxruntime are not installed.
+        NotStreamableError: the model needs the future.
+        MismatchError: a graph gives other numbers than the run.
+    """
+    run = run if isinstance(run, Run) else load(run)
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"expected a folder to export to, got the file {folder}")
+    models = write_graphs(run)
+    verdict = verify_graphs(run, models)
+    contents = {name: model.SerializeToString() for name, model in models.items()}
+    size = GraphSize(run.model.parameter_count(), {k: len(v) for k, v in contents.items()})
+    contents[RUNNER] = _SHIPPED.read_bytes()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return Exported(folder, tuple(contents), verdict, size)
+
+
+def write_graphs(run: Run) -> dict[str, Any]:
+    """Return the graphs of a run by the names of their files."""
+    model, task = run.model, run.task
+    if not model.layers.streamable:
+        raise NotStreamableError(
+            f"expected a run that can be streamed, got {run.config.model.layer}, which needs the "
+            "future; export its layer by tt.export.layer_to_onnx"
+        )
+    network = of_model(model)
+    graphs: ForecastGraphs | LanguageGraphs
+    if isinstance(task, ForecastTask):
+        graphs = ForecastGraphs(task, network)
+    elif isinstance(task, LanguageTask):
+        graphs = LanguageGraphs(task, network)
+    else:
+        raise OptionError(
+            f"expected a forecast or language run to export to ONNX, got a {task.name} run"
+        )
+    metadata = describe_run(run, network.layout, graphs.metadata())
+    about = f"{task.name} by {run.config.model.layer}"
+    return {
+        STEP: graphs.step().model("step", f"One step of {about}.", metadata),
+        SEQUENCE: graphs.sequence().model("sequence", f"Many steps of {about}.", metadata),
+    }
+
+
+def verify_graphs(run: Run, models: dict[str, Any], *, steps: int = LONG_STEPS) -> Verdict:
+    """Demand that both graphs give the numbers of a run; return what the gate found of both."""
+    runners = (SequenceRunner(run, models[SEQUENCE]), StepRunner(run, models[STEP]))
+    found = [verify(run, runner, steps=steps) for runner in runners]
+    notes = [verdict.note for verdict in found if verdict.note]
+    return Verdict(
+        max(verdict.max_error for verdict in found),
+        sum(verdict.steps for verdict in found),
+        notes[0] if notes else "",
+    )
