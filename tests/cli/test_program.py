@@ -16,7 +16,10 @@ from throughtime.cli.failures import explain
 from throughtime.cli.train import train
 from throughtime.training import fit
 
-VERBS = ("demo", "train", "evaluate", "predict", "generate", "check", "stream", "bench")
+VERBS = (
+    *("demo", "train", "evaluate", "predict", "generate", "check", "stream", "serve"),
+    *("inspect", "export", "bench"),
+)
 
 HEAVY = ("torch", "polars", "numpy", "safetensors")
 

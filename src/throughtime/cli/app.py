@@ -18,6 +18,7 @@ from throughtime.cli import (
     inspect,
     lab,
     predict,
+    serve,
     stream,
     train,
 )
@@ -41,6 +42,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "generate": generate.generate,
     "check": check.check,
     "stream": stream.stream,
+    "serve": serve.serve,
     "export": export.export,
     "inspect": inspect.inspect,
     "bench": bench.bench,
