@@ -31,7 +31,7 @@ _HOMES = {
 }
 _ROOMS = (
     *("bench", "check", "data", "errors", "export", "inspect", "kernels", "lab", "layers"),
-    *("state", "tasks", "testing"),
+    *("runtime", "state", "tasks", "testing"),
 )
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]

@@ -297,10 +297,10 @@ def test_wrong_options_are_refused(options, message):
 
 
 def test_a_step_far_too_small_is_refused():
-    times = np.array([0, 10**9, 2 * 10**9] + [3 * 10**9 + i for i in range(20)])
+    times = np.arange(600) * 10**5
     data = pl.DataFrame({"ds": times, "y": times % 3}).cast({"y": pl.Float64})
     with pytest.raises(DataError, match="missing steps to fill"):
-        read_table(data, step=1, max_gap=10**12)
+        read_table(data, step=1, max_gap=10**5)
 
 
 def test_new_data_is_read_by_the_format_of_the_old(tmp_path):

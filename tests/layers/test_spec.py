@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import throughtime as tt
 from throughtime.errors import OptionError
+from throughtime.layer_text import WORDS
 from throughtime.layers import (
     GRU,
     LSTM,
@@ -20,7 +21,6 @@ from throughtime.layers import (
     names,
     parse,
 )
-from throughtime.layers.spec import WORDS
 
 SPECS = st.lists(
     st.builds(

@@ -142,7 +142,7 @@ def test_a_file_larger_than_any_is_refused_unread(run, tmp_path):
     path = tmp_path / "state"
     path.touch()
     os.truncate(path, TENSORS_LIMIT + 1)
-    assert f"got {TENSORS_LIMIT + 1}" in refusal(run, path)
+    assert f"got {TENSORS_LIMIT + 1:,}" in refusal(run, path)
 
 
 def test_a_tensor_larger_than_its_file_is_refused(run, saved, tmp_path):

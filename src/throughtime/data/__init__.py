@@ -8,11 +8,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from throughtime.data.clock import parse_time, time_text
     from throughtime.data.demo_reber import reber_optimum
     from throughtime.data.demos import Demo, open_demo
     from throughtime.data.findings import Findings
     from throughtime.data.grid import Admission, GridLane, advance
+    from throughtime.data.moments import parse_time, time_text
     from throughtime.data.sequences import Series, Table, TableFormat
     from throughtime.data.splits import parse_split, split_rows
     from throughtime.data.tables import read_table
@@ -31,12 +31,12 @@ _HOMES = {
     "advance": "grid",
     "open_demo": "demos",
     "parse_split": "splits",
-    "parse_time": "clock",
+    "parse_time": "moments",
     "read_table": "tables",
     "read_text": "text",
     "reber_optimum": "demo_reber",
     "split_rows": "splits",
-    "time_text": "clock",
+    "time_text": "moments",
 }
 
 __all__ = [

@@ -1,8 +1,8 @@
 """How times are written and what whole number each stands for.
 
 A time is one int64: microseconds since 1970 in UTC, or the whole number itself (a year, a step).
-Here text, dates and numbers become that integer, for a whole column at once and for the one row
-that a stream receives, by the same named format. Which column holds the times is guessed in
+Here the text, dates and numbers of a whole column become that integer, by a named format; in
+`moments` those of one row do, as a stream receives it. Which column holds the times is guessed in
 `columns`; where a time lies on the grid is decided in `grid`.
 
 The formats: "iso" (ISO 8601, with `T` or a space, with or without seconds, fraction and zone),
@@ -11,22 +11,11 @@ a strptime pattern such as "%d.%m.%Y %H:%M", "epoch_s", "epoch_ms", "epoch_us" a
 """
 
 import re
-from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
-from throughtime.data.sequences import TableFormat
-from throughtime.errors import DataError
+from throughtime.data.moments import EPOCH_UNITS
 
-_EPOCH = datetime(1970, 1, 1)
-_MICROSECOND = timedelta(microseconds=1)
-# microseconds in one unit, as (multiplier, divisor)
-_EPOCH_UNITS = {
-    "epoch_s": (1_000_000, 1),
-    "epoch_ms": (1000, 1),
-    "epoch_us": (1, 1),
-    "epoch_ns": (1, 1000),
-}
 # seconds since 1970 from 2001 on have ten digits; a count of anything else rarely has
 _EPOCH_STARTS = {10**9: "epoch_s", 10**12: "epoch_ms", 10**15: "epoch_us", 10**18: "epoch_ns"}
 _ISO_PATTERNS = (
@@ -153,7 +142,7 @@ def read_times(column: pl.Series, name: str) -> pl.Series:
         return column.cast(pl.Datetime("us")).cast(pl.Int64)
     if column.dtype == pl.Date:
         return column.cast(pl.Datetime("us")).cast(pl.Int64)
-    if name == "integer" or name in _EPOCH_UNITS:
+    if name == "integer" or name in EPOCH_UNITS:
         return _read_whole(column, name)
     text = column.cast(pl.String).str.strip_chars()
     return _read_iso(text) if name == "iso" else _read_pattern(text, name)
@@ -170,7 +159,7 @@ def _read_whole(column: pl.Series, name: str) -> pl.Series:
         whole = number.set(~exact, None).cast(pl.Int64)
         if cells.dtype == pl.String:
             whole = cells.cast(pl.Int64, strict=False).fill_null(whole)
-    multiplier, divisor = _EPOCH_UNITS.get(name, (1, 1))
+    multiplier, divisor = EPOCH_UNITS.get(name, (1, 1))
     return (whole * multiplier // divisor).alias(column.name)
 
 
@@ -196,82 +185,3 @@ def _read_pattern(text: pl.Series, pattern: str) -> pl.Series:
     if pattern in ("%Y-%m", "%Y/%m"):
         text, pattern = text + pattern[2] + "01", pattern + pattern[2] + "%d"
     return text.str.to_datetime(pattern, strict=False, time_unit="us").dt.timestamp("us")
-
-
-def parse_time(value: str | int | float | date, format: TableFormat) -> int:
-    """Turn one row's time into its whole number, as `read_times` does for a column.
-
-    Args:
-        value: what came in the row's time column.
-        format: how the table was read.
-
-    Returns:
-        Microseconds since 1970 in UTC, or the whole number.
-
-    Raises:
-        DataError: the value is not a time in this format.
-    """
-    name = format.time_format
-    try:
-        if isinstance(value, datetime):
-            return _microseconds(value)
-        if isinstance(value, date):
-            return _microseconds(datetime(value.year, value.month, value.day))
-        if name == "integer" or name in _EPOCH_UNITS:
-            multiplier, divisor = _EPOCH_UNITS.get(name, (1, 1))
-            return _whole(value) * multiplier // divisor
-        text = str(value).strip()
-        if name != "iso":
-            return _microseconds(datetime.strptime(text, name))
-        return _microseconds(datetime.fromisoformat(text + "-01" if len(text) == 7 else text))
-    except (ValueError, OverflowError) as error:
-        raise DataError(
-            f"expected a time like those of column {format.time!r} ({name}), came {value!r}: "
-            "write it as in the data that was trained on"
-        ) from error
-
-
-def _whole(value: str | int | float) -> int:
-    try:
-        return int(value) if not isinstance(value, float) else _exact(value)
-    except ValueError:
-        return _exact(float(value))
-
-
-def _exact(value: float) -> int:
-    if value != value // 1:
-        raise ValueError(f"{value} is not whole")
-    return int(value)
-
-
-def _microseconds(moment: datetime) -> int:
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def time_text(time: int, format: TableFormat) -> str:
-    """Write a time for people and for output files.
-
-    Args:
-        time: as in `Series.time`.
-        format: how the table was read.
-
-    Returns:
-        `2014-07-01 00:00:00` (UTC where the data had a zone), a date where every step is a
-        whole number of days or months and the time is midnight, or the whole number.
-
-    Example:
-        >>> from throughtime.data import read_table
-        >>> table = read_table("demo:sunspots")
-        >>> time_text(int(table.series[0].time[0]), table.format)
-        '1700'
-    """
-    if format.time_kind == "integer":
-        return str(time)
-    moment = _EPOCH + timedelta(microseconds=time)
-    midnight = moment.time() == datetime.min.time()
-    whole_days = format.step_us is not None and (
-        format.step_months is not None or format.step_us % 86_400_000_000 == 0
-    )
-    return str(moment.date()) if midnight and whole_days else moment.isoformat(sep=" ")

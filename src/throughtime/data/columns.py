@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from throughtime.data import clock
+from throughtime.data.words import EMPTY
 from throughtime.errors import DataError, OptionError
 
 TIME_NAMES = (
@@ -30,7 +31,6 @@ TIME_NAMES = (
 TARGET_NAMES = ("y", "target", "value")
 KEY_NAMES = ("unique_id", "item_id", "series_id")
 LABEL_NAMES = ("fault", "label", "labels", "anomaly", "is_anomaly")
-_EMPTY = ("", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "?", ".", "-", "--", "missing")
 _SAMPLE = 10_000
 
 
@@ -288,7 +288,7 @@ def _filled(column: pl.Series) -> pl.Series:
     if column.dtype != pl.String:
         return column
     text = column.str.strip_chars()
-    return text.set(text.str.to_lowercase().is_in(_EMPTY).fill_null(True), None)
+    return text.set(text.str.to_lowercase().is_in(EMPTY).fill_null(True), None)
 
 
 def is_numeric(column: pl.Series) -> bool:

@@ -13,10 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
+from throughtime.data.header import BYTE_ORDER_MARK, DELIMITERS, read_header
 from throughtime.errors import DataError
 
-_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MAGIC = {
     b"\x1f\x8b": "a gzip file: unpack it",
     b"PK\x03\x04": "a zip or Excel file: export it as CSV",
@@ -96,7 +95,7 @@ def _from_pandas(frame: Any) -> tuple[pl.DataFrame, tuple[str, ...]]:
 
 def _read_file(path: Path) -> tuple[pl.DataFrame, tuple[str, ...]]:
     content = _read_bytes(path)
-    if not content.removeprefix(_BYTE_ORDER_MARK).strip():
+    if not content.removeprefix(BYTE_ORDER_MARK).strip():
         raise DataError(f"expected a table in {path}, came an empty file: give one with rows")
     if content.startswith(b"PAR1"):
         try:
@@ -153,7 +152,7 @@ def _read_csv(content: bytes, path: Path) -> tuple[pl.DataFrame, tuple[str, ...]
         content = content.replace(b"\r", b"\n")
     header, delimiter = read_header(content, path)
     lines: tuple[str, ...] = (
-        () if delimiter == "," else (f"columns are separated by {_DELIMITERS[delimiter]}",)
+        () if delimiter == "," else (f"columns are separated by {DELIMITERS[delimiter]}",)
     )
     try:
         frame = pl.read_csv(
@@ -195,52 +194,6 @@ def _decimal_points(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         and not column.str.contains(r",.*,|\.").any()
     ]
     return frame.with_columns(pl.col(changed).str.replace(",", ".", literal=True)), changed
-
-
-def read_header(content: bytes, path: Path | str) -> tuple[list[str], str]:
-    """Read the column names of a CSV table and guess what separates them.
-
-    Args:
-        content: UTF-8 text; only its first line is looked at.
-        path: where it came from, for messages.
-
-    Returns:
-        The names, and a comma, a semicolon or a tab.
-
-    Raises:
-        DataError: the line names no columns, one column only, or one of them twice.
-    """
-    opening = content.removeprefix(_BYTE_ORDER_MARK).lstrip(b"\r\n")
-    line = opening[: opening.find(b"\n") if b"\n" in opening else None].decode("utf-8")
-    unquoted = "".join(line.split('"')[::2])
-    delimiter = max(_DELIMITERS, key=unquoted.count)
-    names = [name.strip() for name in next(csv.reader([line.strip("\r")], delimiter=delimiter))]
-    if len(names) == 1:
-        raise DataError(
-            f"expected columns of times and of numbers in {path}, came the single column "
-            f"{names[0][:40]!r}: separate columns by commas, or read the file as text"
-        )
-    if all(_is_number(name) for name in names):
-        raise DataError(
-            f"expected column names in the first row of {path}, came {line.strip()[:60]!r}: "
-            "add a header such as ds,y"
-        )
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(
-            f"expected each column name once in {path}, came {twice[0]!r} more than once: "
-            "rename the columns"
-        )
-    return names, delimiter
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        # a date or a clock time is data as well
-        return text[:4].isdigit() and text[4:5] in ("-", "/")
-    return True
 
 
 def _first_line(error: Exception) -> str:

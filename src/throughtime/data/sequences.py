@@ -5,12 +5,20 @@ time grid is in `grid`; how a time is written is in `clock`.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from throughtime.data.findings import Findings
 from throughtime.errors import DataError
+
+ONE_SERIES = "series"
+"""The key of the one series of a table that has no key column."""
+
+LONGEST_GAP = 100_000
+"""Most missing steps in a row that may be filled: a stream takes a step of the model for each."""
+
+_MOST_MONTHS = 12_000
 
 Duplicates = Literal["last", "first", "mean", "error"]
 TimeKind = Literal["timestamp", "integer"]
@@ -84,12 +92,42 @@ class TableFormat:
             for name, value in fields.items()
         }
         try:
-            return cls(**values)
+            made = cls(**values)
         except TypeError as error:
             raise DataError(
                 f"expected the fields of a table format, came {sorted(fields)} ({error}): "
                 "take what TableFormat.to_json() wrote"
             ) from error
+        if wrong := made._fault():
+            raise DataError(
+                f"expected {wrong[1]} as {wrong[0]} of a table format, came "
+                f"{getattr(made, wrong[0])!r:.80}: take what TableFormat.to_json() wrote"
+            )
+        return made
+
+    def _fault(self) -> tuple[str, str] | None:
+        """Return the first field that can't be of a table, and what it should be."""
+        texts = ("time", "target", "time_format")
+        lists = ("covariates", "known_future")
+        checks: list[tuple[str, str, bool]] = [
+            *((name, "text", isinstance(getattr(self, name), str)) for name in texts),
+            ("key", "text or nothing", self.key is None or isinstance(self.key, str)),
+            *((name, "names of columns", _are_texts(getattr(self, name))) for name in lists),
+            ("time_kind", "timestamp or integer", self.time_kind in get_args(TimeKind)),
+            ("duplicates", "last, first, mean or error", self.duplicates in get_args(Duplicates)),
+            ("season", "a whole number from 1 on", _is_whole(self.season, 1)),
+            ("max_gap", f"0 to {LONGEST_GAP:,} steps", _is_whole(self.max_gap, 0, LONGEST_GAP)),
+        ]
+        if self.step_us is not None:
+            checks.append(("step_us", "a step from 1 on", _is_whole(self.step_us, 1)))
+        if self.step_months is not None:
+            counted = self.time_kind == "timestamp" and self.step_us is not None
+            months = counted and _is_whole(self.step_months, 1, _MOST_MONTHS)
+            checks.append(("step_months", f"1 to {_MOST_MONTHS:,} months of timestamps", months))
+        if not (fault := [(name, wanted) for name, wanted, fits in checks if not fits]):
+            unknown = set(self.known_future) - set(self.covariates)
+            fault = [("known_future", "names of covariates")] if unknown else []
+        return fault[0] if fault else None
 
 
 @dataclass(frozen=True)
@@ -133,3 +171,11 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.series)
+
+
+def _are_texts(values: object) -> bool:
+    return isinstance(values, tuple) and all(isinstance(value, str) for value in values)
+
+
+def _is_whole(value: object, least: int, most: int = 2**63 - 1) -> bool:
+    return type(value) is int and least <= value <= most

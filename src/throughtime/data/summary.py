@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from throughtime.data.clock import time_text
 from throughtime.data.grid import Placement, month_index
+from throughtime.data.moments import time_text
 from throughtime.data.rows import Rows
 from throughtime.data.sequences import Series, TableFormat
 from throughtime.data.steps import Step, step_text

@@ -16,7 +16,15 @@ from throughtime.data.demos import DEMO_PREFIX, describe, open_demo
 from throughtime.data.files import TableSource, open_table
 from throughtime.data.findings import Findings
 from throughtime.data.rows import Rows, drop_duplicates, fill_grid, sort_rows
-from throughtime.data.sequences import Duplicates, Series, Table, TableFormat, TimeKind
+from throughtime.data.sequences import (
+    LONGEST_GAP,
+    ONE_SERIES,
+    Duplicates,
+    Series,
+    Table,
+    TableFormat,
+    TimeKind,
+)
 from throughtime.data.splits import TABLE_SPLIT
 from throughtime.data.steps import (
     Season,
@@ -30,7 +38,6 @@ from throughtime.errors import DataError, OptionError
 
 LEAST_ROWS = 10
 DEFAULT_MAX_GAP = 48
-ONE_SERIES = "series"
 
 
 def read_table(
@@ -209,8 +216,11 @@ def _check_options(
         raise OptionError(f"expected a training share above 0, up to 1, came {training_share}")
     if season is not None and season < 1:
         raise OptionError(f"expected a season of at least 1 step, came {season}: 1 means none")
-    if max_gap is not None and max_gap < 0:
-        raise OptionError(f"expected a longest gap of 0 or more steps, came {max_gap}")
+    if max_gap is not None and not 0 <= max_gap <= LONGEST_GAP:
+        raise OptionError(
+            f"expected a longest gap of 0 or more steps, up to {LONGEST_GAP:,}, came {max_gap}: "
+            "after a longer one the state starts afresh"
+        )
     if duplicates not in ("last", "first", "mean", "error"):
         raise OptionError(
             f"expected duplicates last, first, mean or error, came {duplicates!r}: choose one"

@@ -1,11 +1,11 @@
 """Layers by name, for configuration files and the command line."""
 
-import difflib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from throughtime.errors import OptionError
+from throughtime.layer_text import did_you_mean
 from throughtime.layers.attention import WindowAttention
 from throughtime.layers.convolution import CausalConvolution
 from throughtime.layers.coupled_lstm import CoupledLSTM
@@ -99,9 +99,3 @@ def maker_of(name: str) -> Callable[..., Recurrent]:
         hint = did_you_mean(name, names())
         raise OptionError(f"expected a layer among {', '.join(names())}, got {name!r}{hint}")
     return _MAKERS[name]
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Return the question that ends an error about an unknown name, where there is a near one."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

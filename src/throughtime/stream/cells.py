@@ -12,12 +12,9 @@ from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
 
-import polars as pl
-
-from throughtime.data import columns
-from throughtime.data.clock import parse_time, time_text
-from throughtime.data.sequences import TableFormat
-from throughtime.data.tables import ONE_SERIES
+from throughtime.data.moments import parse_time, time_text
+from throughtime.data.sequences import ONE_SERIES, TableFormat
+from throughtime.data.words import read_word
 from throughtime.errors import DataError
 from throughtime.formats import plain
 
@@ -96,10 +93,10 @@ def read_number(value: Any, column: str) -> float:
 
 
 def _read_word(text: str, column: str) -> float:
-    try:
-        return float(columns.to_numbers(pl.Series(column, [text]), "the row")[0])
-    except DataError:
-        raise _no_number(text, column) from None
+    number = read_word(text)
+    if number is None:
+        raise _no_number(text, column)
+    return number
 
 
 def _no_number(value: Any, column: str) -> DataError:

@@ -18,8 +18,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from throughtime.errors import BundleError, DataError, OptionError
+from throughtime.stream.keyed import KeyedStream
 from throughtime.stream.rows import Lines, Numbered, read_rows, read_text_lines
-from throughtime.stream.stream import Stream
 
 if TYPE_CHECKING:
     from throughtime.run import Run
@@ -107,6 +107,8 @@ def run_stream(
         OptionError: the file to save in is there already, is a folder or lies in none, or the key
             column has another role.
     """
+    from throughtime.stream.stream import Stream
+
     tell = tell or _to_stderr
     if save is not None:
         _check_save(Path(save), again=load is not None)
@@ -114,9 +116,29 @@ def run_stream(
         tell(f"{load} is not there yet: the stream starts afresh")
         load = None
     stream = Stream(run, key=key) if load is None else Stream.load(run, load, key=key)
-    by_line = run.task.name == "language" and stream.key is None
+
+    def keep() -> None:
+        if save is not None:
+            stream.save(save)
+
+    answering = _Answering(stream, out, None if save is None else keep, save_every, tell)
+    return _answer_all(answering, lines_in, saved=None if save is None else str(save))
+
+
+def answer_rows(
+    stream: KeyedStream, lines_in: Lines, out: Output, *, tell: Callable[[str], object]
+) -> Summary:
+    """Answer every row of a file or pipe by a stream that is there, and keep nothing.
+
+    Arguments, result and what is raised are as of `run_stream`.
+    """
+    return _answer_all(_Answering(stream, out, None, SAVE_EVERY, tell), lines_in, saved=None)
+
+
+def _answer_all(answering: "_Answering", lines_in: Lines, *, saved: str | None) -> Summary:
+    stream = answering.stream
+    by_line = stream.reads_lines
     rows = read_text_lines(lines_in) if by_line else read_rows(lines_in, required=stream.required)
-    answering = _Answering(stream, out, save, save_every, tell)
     with _stopping() as wish:
         try:
             ended = answering.run(rows, wish)
@@ -124,7 +146,7 @@ def run_stream(
             answering.keep()
             raise
         answering.keep()
-    return answering.summary(ended)
+    return answering.summary(ended, saved)
 
 
 def _check_save(path: Path, *, again: bool) -> None:
@@ -150,15 +172,15 @@ class _Answering:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: KeyedStream,
         out: Output,
-        save: str | os.PathLike[str] | None,
+        save: Callable[[], object] | None,
         save_every: float,
         tell: Callable[[str], object],
     ) -> None:
         self.stream = stream
         self.out = out
-        self.path = save
+        self.save = save
         self.save_every = save_every
         self.tell = tell
         self.rows = 0
@@ -184,13 +206,13 @@ class _Answering:
 
     def keep(self) -> None:
         """Save what has not been saved."""
-        if self.path is not None and self.unsaved:
-            self.stream.save(self.path)
+        if self.save is not None and self.unsaved:
+            self.save()
             self.unsaved = False
 
-    def summary(self, ended: Literal["input", "signal", "output"]) -> Summary:
-        saved = None if self.path is None or not self.rows else str(self.path)
-        return Summary(self.rows, self.errors, len(self.stream.keys), ended, saved)
+    def summary(self, ended: Literal["input", "signal", "output"], saved: str | None) -> Summary:
+        kept = saved if self.rows else None
+        return Summary(self.rows, self.errors, len(self.stream.keys), ended, kept)
 
     def _answer(self, number: int, row: Any) -> dict[str, Any]:
         try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import Any, Protocol, runtime_checkable
 
-from throughtime.data.files import read_header
+from throughtime.data.header import BYTE_ORDER_MARK, read_header
 from throughtime.errors import DataError
 from throughtime.formats import plain
 
@@ -31,7 +31,6 @@ class Lines(Protocol):
         """Give the next line, or so much of it."""
 
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*", re.ASCII)
 _NAME = "the input"
 
@@ -106,7 +105,7 @@ def _lines(file: Lines, longest: int) -> Iterator[bytes | DataError]:
     begun = False
     while line := _bytes(source.readline(longest + 1)):
         if not begun:
-            line, begun = line.removeprefix(_BYTE_ORDER_MARK), True
+            line, begun = line.removeprefix(BYTE_ORDER_MARK), True
         if len(line) <= longest or line.endswith(b"\n"):
             yield line
             continue

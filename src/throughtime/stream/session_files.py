@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -19,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from throughtime import state as states
 from throughtime.errors import BundleError, OptionError
+from throughtime.files import read_regular_file, write_atomically
 from throughtime.formats import parse_tensor_header, parse_tensor_metadata, plain
 from throughtime.stream.cells import LONGEST_KEY
 from throughtime.stream.directory import check_key
@@ -102,7 +101,7 @@ def write_snapshot(
     }
     content = _encode({**arrays, **more}, SNAPSHOT, fingerprint)
     try:
-        states.write_atomically(Path(path), content)
+        write_atomically(Path(path), content)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BundleError(
@@ -254,23 +253,8 @@ def _read_keys(texts: np.ndarray, ends: np.ndarray, shown: str) -> list[str]:
 
 def _read(path: Path, limit: int, most: int) -> bytes:
     """Read a regular file of at most so many bytes."""
-    shown = _show(path)
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"expected a file at {shown}, got a folder, pipe or device")
-        if status.st_size > limit:
-            raise BundleError(
-                f"expected at most {limit:,} bytes in {shown}, as many as {most:,} sessions of "
-                f"this run can have, got {status.st_size:,}; restore with more slots"
-            )
-        with open(path, "rb") as file:
-            return file.read(status.st_size)
-    except FileNotFoundError:
-        raise BundleError(f"expected a file at {shown}, got nothing there") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BundleError(f"expected to be able to read {shown}, got '{reason}'") from None
+    why = f"as many as {most:,} sessions of this run can have; restore with more slots"
+    return read_regular_file(path, _show(path), limit, why)
 
 
 def _show(path: str | os.PathLike[str]) -> str:

@@ -1,8 +1,8 @@
 """Rows of many sessions of a forecasting run at once: what each remembers, and its answers.
 
-The rules are those of `lane`, from which rows, notes and answers come. Only the arithmetic between
-them is done for many rows together, element by element, so that a row's numbers are what they would
-be alone. The states are stepped by the slab that what a session remembers lies in.
+The rules are those of `forecast_rows`, from which rows, notes and answers come. Only the arithmetic
+between them is done for many rows together, element by element, so that a row's numbers are what
+they would be alone. The states are stepped by the slab that what a session remembers lies in.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,8 @@ from throughtime.data.grid import Admission, GridLane
 from throughtime.errors import BundleError
 from throughtime.model import SequenceModel
 from throughtime.stream import cells
-from throughtime.stream.lane import _DROPPED, ForecastLane, ForecastReader, _Row
+from throughtime.stream.forecast_rows import DROPPED, ForecastLane, Row
+from throughtime.stream.lane import ForecastReader
 from throughtime.stream.slab import Slab
 from throughtime.tasks.features import _bounded
 from throughtime.tasks.forecast import ForecastTask
@@ -31,7 +32,7 @@ class _Reading:
     """A row that is being read."""
 
     place: int
-    row: _Row
+    row: Row
     admission: Admission
     notes: list[str]
     expected: float | None = None
@@ -76,7 +77,7 @@ class ForecastSessionRows(ForecastReader):
         """Give sessions the scales of the series that they are named after."""
         slab.leaves["series"][slots] = [self._number.get(key, _POOLED) for key in keys]
 
-    def parse(self, slab: Slab, slot: int | None, row: Mapping[str, Any]) -> _Row:
+    def parse(self, slab: Slab, slot: int | None, row: Mapping[str, Any]) -> Row:
         """Return the cells of a row as numbers.
 
         Args:
@@ -104,7 +105,7 @@ class ForecastSessionRows(ForecastReader):
             )
 
     def answers(
-        self, slab: Slab, keys: Sequence[str], slots: np.ndarray, rows: Sequence[_Row]
+        self, slab: Slab, keys: Sequence[str], slots: np.ndarray, rows: Sequence[Row]
     ) -> list[Answer]:
         """Read a row of each of some sessions.
 
@@ -153,12 +154,12 @@ class ForecastSessionRows(ForecastReader):
             for begun, time, told, held, quantiles in each
         ]
 
-    def _admit(self, place: int, lane: ForecastLane | None, series: int, row: _Row) -> _Reading:
+    def _admit(self, place: int, lane: ForecastLane | None, series: int, row: Row) -> _Reading:
         last = None if lane is None else lane.time
         grid = GridLane(self.format.step_us, self.format.max_gap, self.format.step_months, last)
         admission = grid.admit(row.time)
         if not admission.admitted:
-            return _Reading(place, row, admission, [_DROPPED[admission.kind]])
+            return _Reading(place, row, admission, [DROPPED[admission.kind]])
         name = "" if series == _POOLED else self._series[series]
         reading = _Reading(place, row, admission, self._notes(name, row, lane, admission))
         reading.told = lane is not None and lane.told

@@ -1,7 +1,7 @@
 """Text of many sessions of a language run at once: how surprising each piece is.
 
-The rules are those of `text`. Symbols are read one after the other, those of all sessions that have
-one left at the same time.
+The rules are those of `text_rows`. Symbols are read one after the other, those of all sessions that
+have one left at the same time.
 """
 
 import math
@@ -14,7 +14,8 @@ from throughtime.errors import BundleError
 from throughtime.model import SequenceModel
 from throughtime.stream import cells
 from throughtime.stream.slab import Slab
-from throughtime.stream.text import COLUMN, TextReader
+from throughtime.stream.text import TextReader
+from throughtime.stream.text_rows import COLUMN
 from throughtime.tasks.language import LanguageTask
 
 Answer = dict[str, Any]

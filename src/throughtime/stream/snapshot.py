@@ -18,6 +18,7 @@ from torch import Tensor
 
 from throughtime import state as states
 from throughtime.errors import BundleError
+from throughtime.files import write_atomically
 from throughtime.formats import (
     JSON_LIMIT,
     TENSORS_LIMIT,
@@ -81,7 +82,7 @@ def write_snapshot(path: str | os.PathLike[str], snapshot: Snapshot, fingerprint
             f"save, got {header:,} and {len(content):,}; use several streams, each with some keys"
         )
     try:
-        states.write_atomically(Path(path), content)
+        write_atomically(Path(path), content)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BundleError(

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from throughtime.data.clock import time_text
 from throughtime.data.grid import advance
+from throughtime.data.moments import time_text
 from throughtime.data.sequences import Series, TableFormat
 from throughtime.model import SequenceModel
 from throughtime.tasks.forecast import ForecastTask

@@ -17,6 +17,7 @@ from torch import Tensor
 from throughtime import state as states
 from throughtime.data.windows import Example, Window, walk
 from throughtime.errors import BundleError
+from throughtime.formats import plain
 from throughtime.kernels import threads_for
 from throughtime.model import ModelConfig, SequenceModel
 
@@ -116,7 +117,7 @@ def misfit(task: str, error: Exception) -> BundleError:
         reason = str(error)
     return BundleError(
         f"expected a {task} task in the configuration, got one that does not fit: "
-        f"{' '.join(reason.split())[:300]}"
+        f"{plain(' '.join(reason.split()), longest=300)}"
     )
 
 
