@@ -9,15 +9,14 @@ files of another writing. What the files mean is in `bundle`; here they are byte
 import hashlib
 import os
 import re
-import shutil
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from throughtime.errors import BundleError
+from throughtime.files import write_atomically
 from throughtime.formats import JSON_LIMIT, TENSORS_LIMIT, encode_json, parse_json, plain
-from throughtime.state import write_atomically
 
 FORMAT = "throughtime.bundle/1"
 """Format version that is written, and the only one that is read."""
@@ -63,6 +62,9 @@ def write_files(directory: Path, contents: Mapping[str, bytes], card: str) -> st
     Raises:
         BundleError: when the files can't be written; the message says what is left.
     """
+    # Here, as a program that only reads bundles has no use for it.
+    import shutil
+
     files = {
         name: _File(hashlib.sha256(content).hexdigest(), len(content))
         for name, content in contents.items()

@@ -9,13 +9,17 @@ here. No files, manifests or tensors: those are in `bundle_files` and `bundle`.
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from throughtime.errors import BundleError
 
 JSON_LIMIT = 16 * 2**20
 """Most bytes of a JSON file, and of a safetensors header (whose own format allows 100 MB)."""
+
+VALUES_LIMIT = 2**20
+"""Most values in a JSON file or header, counted by commas and opening brackets, those in strings
+among them: Python makes some fifty bytes of every `[]`."""
 
 DEPTH_LIMIT = 32
 """Most levels of nesting in JSON."""
@@ -74,16 +78,20 @@ def encode_json(value: object, *, source: str) -> bytes:
         source: what the value is, for the message.
 
     Raises:
-        BundleError: when the value is not JSON, or is nested deeper than `DEPTH_LIMIT`.
+        BundleError: when the value is not JSON, is nested deeper than `DEPTH_LIMIT`, or holds more
+            than `VALUES_LIMIT` values.
     """
     try:
         _check_tree(value)
-        return f"{json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)}\n".encode()
+        text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+        content = f"{text}\n".encode()
     except (TypeError, ValueError) as error:
         raise BundleError(
             f"expected {source} of plain JSON values (finite numbers, text, lists and dicts with "
             f"text keys), got {plain(str(error), longest=400)}; convert it first"
         ) from None
+    _check_count(content, source)
+    return content
 
 
 def parse_json(content: bytes | bytearray, *, source: str) -> dict[str, Any]:
@@ -95,8 +103,10 @@ def parse_json(content: bytes | bytearray, *, source: str) -> dict[str, Any]:
 
     Raises:
         BundleError: when the content is not UTF-8, not JSON, not an object, repeats a
-            key, holds a number that is not finite, or is nested deeper than `DEPTH_LIMIT`.
+            key, holds a number that is not finite, is nested deeper than `DEPTH_LIMIT`, or holds
+            more than `VALUES_LIMIT` values.
     """
+    _check_count(content, source)
     try:
         value = json.loads(
             content.decode("utf-8"),
@@ -245,21 +255,38 @@ def _finite(text: str) -> float:
     return number
 
 
+def _check_count(content: bytes | bytearray, source: str) -> None:
+    """Refuse JSON of which Python would make far more bytes than it has."""
+    count = sum(map(content.count, (b",", b"[", b"{")))
+    if count > VALUES_LIMIT:
+        raise BundleError(
+            f"expected at most {VALUES_LIMIT:,} values in {source}, got some {count:,}; "
+            "it is not what throughtime writes"
+        )
+
+
 def _check_tree(value: object) -> None:
     """Refuse what JSON text can hold but a later reader would stumble over."""
-    pending: list[tuple[object, int]] = [(value, 0)]
+    # Iterators, as a list of all that is left would be as large as the value.
+    pending: list[Iterator[object]] = [iter((value,))]
     while pending:
-        node, depth = pending.pop()
-        if depth > DEPTH_LIMIT:
+        node = next(pending[-1], _END)
+        if node is _END:
+            pending.pop()
+            continue
+        if len(pending) > DEPTH_LIMIT + 1:
             raise ValueError(_TOO_DEEP)
         if isinstance(node, dict):
             for key in node:
                 if not isinstance(key, str):
                     raise ValueError(f"the key {plain(key)}, which is not text")
                 key.encode()
-            pending.extend((child, depth + 1) for child in node.values())
+            pending.append(iter(node.values()))
         elif isinstance(node, list | tuple):
-            pending.extend((child, depth + 1) for child in node)
+            pending.append(iter(node))
         elif isinstance(node, str):
             # Half of a surrogate pair is legal in JSON's escapes and can never be printed.
             node.encode()
+
+
+_END = object()

@@ -21,6 +21,8 @@ from throughtime import state as states
 from throughtime.bundle import Bundle, check_weights, read_bundle, write_bundle
 from throughtime.data.splits import parse_split
 from throughtime.errors import BundleError, OptionError
+from throughtime.files import write_atomically
+from throughtime.formats import plain
 from throughtime.model import ModelConfig, SequenceModel
 from throughtime.tasks.forecast import ForecastTask
 from throughtime.tasks.language import LanguageTask
@@ -197,29 +199,41 @@ def load(path: str | os.PathLike[str]) -> Run:
         BundleError: when a file is missing, altered, corrupt or of an unknown version.
     """
     bundle = read_bundle(path)
+    shown = plain(str(path), longest=1000)
     try:
         config = RunConfig.model_validate(bundle.config)
         if config.format != FORMAT:
-            raise BundleError(f"expected a run of format {FORMAT}, got {config.format} in {path}")
-        task = task_from_json(config.task, bundle.vocabulary)
-        expected = task.model_config(config.model.layer).outputs
-        if expected != config.model.outputs:
             raise BundleError(
-                f"expected a model with {expected} outputs for its task, got "
-                f"{config.model.outputs} in {path}"
+                f"expected a run of format {FORMAT}, got {plain(config.format)} in {shown}; open "
+                "it with the throughtime that wrote it"
             )
+        task = task_from_json(config.task, bundle.vocabulary)
+        fitting = task.model_config(config.model.layer)
+        for name in ("features", "symbols", "outputs"):
+            expected, got = getattr(fitting, name), getattr(config.model, name)
+            if expected != got:
+                raise BundleError(
+                    f"expected a model with {expected} {name} for its task, got {got} in {shown}; "
+                    "the configuration is not one that throughtime wrote"
+                )
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place = plain(".".join(str(part) for part in first["loc"]))
         raise BundleError(
-            f"expected a run configuration in {path}, got one whose {place or 'content'} does not "
-            f"fit: {first['msg']}"
+            f"expected a run configuration in {shown}, got one whose {place or 'content'} does not "
+            f"fit: {plain(first['msg'], longest=400)}"
         ) from None
     with torch.device("meta"):
         skeleton = SequenceModel(config.model)
     wanted = {name: (tuple(t.shape), t.dtype) for name, t in skeleton.state_dict().items()}
     check_weights(wanted, bundle.weights)
     skeleton.load_state_dict(bundle.weights, assign=True)
+    leaves = [tuple(leaf) for leaf in states.spec(skeleton.initial_state(1))]
+    if config.state != leaves:
+        raise BundleError(
+            f"expected the state {plain(str(config.state), longest=300)} as {shown} describes it, "
+            f"got {plain(str(leaves), longest=300)} of its layers; the files are not of one model"
+        )
     return Run(Path(path), config, task, skeleton, bundle)
 
 
@@ -263,7 +277,7 @@ def save(
         card=card(config, model, figures),
     )
     content = json.dumps(figures, indent=2) + "\n"
-    states.write_atomically(path / RESULTS_FILE, content.encode())
+    write_atomically(path / RESULTS_FILE, content.encode())
     return load(path)
 
 
@@ -280,7 +294,7 @@ def task_from_json(content: dict[str, Any], vocabulary: Any) -> Task:
         case LanguageTask.name:
             return LanguageTask.from_json(fields, vocabulary)
         case other:
-            raise BundleError(f"expected a task forecast or language, got {str(other)[:40]!r}")
+            raise BundleError(f"expected a task forecast or language, got {plain(other)!r}")
 
 
 @torch.no_grad()

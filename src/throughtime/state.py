@@ -6,8 +6,8 @@ line or two. Layers make states (`initial_state`); nothing here knows a layer.
 """
 
 import json
+import math
 import os
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -20,12 +20,8 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from throughtime.errors import BundleError, StateError
-from throughtime.formats import (
-    TENSORS_LIMIT,
-    parse_tensor_header,
-    parse_tensor_metadata,
-    plain,
-)
+from throughtime.files import read_regular_file, write_atomically
+from throughtime.formats import parse_tensor_header, parse_tensor_metadata, plain
 
 State = Any
 """A tree of tensors with lanes on axis 0; its exact type is the layer's own."""
@@ -205,13 +201,14 @@ def load(path: str | os.PathLike[str], *, like: S, fingerprint: str) -> S:
     Raises:
         BundleError: when the file is missing, truncated, foreign or of another model.
     """
+    shown = plain(str(path), longest=1000)
     tensors, header = read_tensors(Path(path))
     if header.get("format") != _FORMAT:
-        raise BundleError(f"expected a state written by throughtime, got {path}: it is none")
+        raise BundleError(f"expected a state written by throughtime, got {shown}: it is none")
     if header.get("fingerprint") != fingerprint:
         raise BundleError(
             f"expected a state of model {fingerprint[:12]}, got one of "
-            f"{str(header.get('fingerprint'))[:12]} in {path}; use the run that saved it"
+            f"{plain(header.get('fingerprint'), longest=12)} in {shown}; use the run that saved it"
         )
     expected = spec(like)
     got = tuple(
@@ -219,13 +216,16 @@ def load(path: str | os.PathLike[str], *, like: S, fingerprint: str) -> S:
         for name, t in sorted(tensors.items())
     )
     if tuple(sorted(expected)) != got:
-        raise BundleError(f"expected a state of {expected}, got {got} in {path}")
+        raise BundleError(
+            f"expected a state of {plain(str(expected), longest=400)}, got "
+            f"{plain(str(got), longest=400)} in {shown}; use the run that saved it"
+        )
     structure = pytree.tree_structure(like)
     state: S = pytree.tree_unflatten([tensors[leaf.name] for leaf in expected], structure)
     try:
         lanes(state)
     except StateError as error:
-        raise BundleError(f"{error} ({path})") from None
+        raise BundleError(f"{error} ({shown})") from None
     return state
 
 
@@ -236,8 +236,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     bytes, whatever it claims.
     """
     shown = plain(str(path), longest=1000)
-    content = _read_regular_file(path, shown)
-    parse_tensor_header(content, source=shown)
+    content = read_regular_file(path, shown)
+    entries = parse_tensor_header(content, source=shown)
     metadata = parse_tensor_metadata(content, source=shown)
     try:
         tensors = deserialise(content)
@@ -245,47 +245,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
         raise BundleError(
             f"expected a whole safetensors file, got a truncated or foreign one: {shown} ({error})"
         ) from None
-    return tensors, metadata
-
-
-def _read_regular_file(path: Path, shown: str) -> bytes:
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"expected a file at {shown}, got a folder, pipe or device")
-        if status.st_size > TENSORS_LIMIT:
+    for name, dtype, shape, begin in entries:
+        # A truth of another byte is neither, and what a kernel makes of one is anybody's guess.
+        if dtype == "BOOL" and set(content[begin : begin + math.prod(shape)]) - {0, 1}:
             raise BundleError(
-                f"expected at most {TENSORS_LIMIT} bytes in {shown}, got {status.st_size}; "
-                "it is not what throughtime writes"
+                f"expected bytes of 0 and 1 in the BOOL tensor {plain(name)} of {shown}, got "
+                "others; the file is corrupt or foreign"
             )
-        return path.read_bytes()
-    except BundleError:
-        raise
-    except FileNotFoundError:
-        raise BundleError(f"expected a file at {shown}, got nothing there") from None
-    except MemoryError:
-        raise BundleError(f"expected free memory to read {shown}, got less; free some") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BundleError(f"expected to be able to read {shown}, got '{reason}'") from None
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part.
-
-    Raises:
-        OSError: as from writing (no permission, disk full); the old file is then untouched.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    return tensors, metadata
 
 
 def _key_name(key: Any) -> str:

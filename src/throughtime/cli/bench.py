@@ -86,7 +86,7 @@ def _check_out(out: Path) -> None:
 
 
 def _write(report: "Report", out: Path) -> None:
-    from throughtime.state import write_atomically
+    from throughtime.files import write_atomically
 
     document = json_text.dumps(finite(report.to_json()), indent=2, allow_nan=False)
     try:

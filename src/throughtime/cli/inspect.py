@@ -89,7 +89,7 @@ def _check_out(out: Path) -> None:
 
 
 def _write(html: str, page: Path) -> None:
-    from throughtime.state import write_atomically
+    from throughtime.files import write_atomically
 
     try:
         write_atomically(page, html.encode())

@@ -58,7 +58,7 @@ def _check_out(out: Path, data: str) -> None:
 
 
 def _write(frame: "pl.DataFrame", out: Path) -> None:
-    from throughtime.state import write_atomically
+    from throughtime.files import write_atomically
 
     buffer = io.BytesIO()
     if out.suffix.lower() == ".csv":

@@ -6,11 +6,11 @@ from html import escape
 from pathlib import Path
 
 from throughtime import __version__
+from throughtime.files import write_atomically
 from throughtime.inspect import picture
 from throughtime.inspect.document import document, figure
 from throughtime.lab.experiments import SECTIONS, find
 from throughtime.lab.result import Result, shown
-from throughtime.state import write_atomically
 
 PAGE = "index.html"
 

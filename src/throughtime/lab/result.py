@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from throughtime import __version__
 from throughtime.errors import DataError
-from throughtime.formats import finite
+from throughtime.files import read_regular_file, write_atomically
+from throughtime.formats import JSON_LIMIT, finite, parse_json
 from throughtime.lab.experiment import Outcome, Value
 from throughtime.lab.experiments import find, names
-from throughtime.state import write_atomically
 
 FILE = "lab.json"
 
@@ -100,7 +100,7 @@ def read(folder: Path) -> dict[str, Result]:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_regular_file(path, FILE, JSON_LIMIT), source=FILE)
         if content["throughtime"] != __version__:
             return {}
         found = [Result.from_json(each) for each in content["experiments"]]

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from throughtime.errors import BundleError
-from throughtime.state import write_atomically
+from throughtime.files import read_regular_file, write_atomically
+from throughtime.formats import plain
 
 FORMAT = "throughtime.checkpoint/1"
 FOLDER = "checkpoint"
@@ -58,18 +59,17 @@ def load(run: Path) -> dict[str, Any]:
             + ("a finished one" if done else "no checkpoint there")
             + "; train into another folder with --out"
         )
-    try:
-        head, _, body = path.read_bytes().partition(b"\n")
-    except OSError as error:
-        raise BundleError(
-            f"expected to read the checkpoint {path}, got {error.strerror or error}"
-        ) from None
+    shown = plain(str(path), longest=1000)
+    head, _, body = read_regular_file(path, shown).partition(b"\n")
     if not head.startswith(FORMAT.encode() + b" "):
         raise BundleError(
             f"expected a checkpoint of format {FORMAT} in {path}, got another; train again"
         )
     corrupt = f"expected a whole checkpoint in {path}, got a truncated or altered one; train again"
     if head + b"\n" != _head(body):
+        raise BundleError(corrupt)
+    # As `torch.save` writes it; older formats are pickles through and through.
+    if not body.startswith(b"PK\x03\x04"):
         raise BundleError(corrupt)
     try:
         content = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")

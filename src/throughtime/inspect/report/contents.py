@@ -1,6 +1,5 @@
 """What a report is made of: every section measured, or the line that says why it is not."""
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ import torch
 
 from throughtime.data.windows import Example
 from throughtime.errors import ThroughtimeError
+from throughtime.files import read_regular_file
+from throughtime.formats import JSON_LIMIT, parse_json
 from throughtime.inspect.context import CONTEXTS, POSITIONS
 from throughtime.inspect.lint import LintReport, lint_run
 from throughtime.inspect.memory import MemoryReport, memory_report
@@ -221,7 +222,8 @@ def _facts(run: Run, source: Any) -> dict[str, str]:
 def _scores(run: Run) -> dict[str, dict[str, float | None]]:
     """Return the figures that training left beside the model, which nothing vouches for."""
     try:
-        content = json.loads((run.path / RESULTS_FILE).read_text())
+        read = read_regular_file(run.path / RESULTS_FILE, RESULTS_FILE, JSON_LIMIT)
+        content = parse_json(read, source=RESULTS_FILE)
         part = content["splits"][run.task.parts[-1]]
         rows = {"this model": part, **content["baselines"]}
         return {

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from throughtime.data.clock import time_text
+from throughtime.data.moments import time_text
 from throughtime.data.sequences import Series, Table
 from throughtime.inspect.report.reading import Units
 from throughtime.model import SequenceModel

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from throughtime import __version__
 from throughtime.errors import DataError
+from throughtime.files import read_regular_file, write_atomically
+from throughtime.formats import JSON_LIMIT, finite, parse_json
 from throughtime.lab.experiments import find, names
 from throughtime.lab.result import Result
-from throughtime.state import write_atomically
 
 MOST_RUNS = 8
 """Runs of an experiment that are kept; the oldest goes first."""
@@ -42,7 +43,7 @@ class Learner:
         """Return what this version left in a file; a new learner where there is none of that."""
         learner = cls(path)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(read_regular_file(path, path.name, JSON_LIMIT), source=path.name)
             if content["throughtime"] != __version__:
                 return learner
             runs = {
@@ -67,7 +68,7 @@ class Learner:
         }
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path, json.dumps(content).encode())
+            write_atomically(self.path, json.dumps(finite(content), allow_nan=False).encode())
         except OSError as error:
             raise DataError(
                 f"expected to keep the lesson's progress in {self.path.parent}, got "
