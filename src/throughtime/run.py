@@ -228,7 +228,7 @@ def load(path: str | os.PathLike[str]) -> Run:
     wanted = {name: (tuple(t.shape), t.dtype) for name, t in skeleton.state_dict().items()}
     check_weights(wanted, bundle.weights)
     skeleton.load_state_dict(bundle.weights, assign=True)
-    leaves = [tuple(leaf) for leaf in states.spec(skeleton.initial_state(1))]
+    leaves = [tuple(leaf) for leaf in states.spec(skeleton.eval().initial_state(1))]
     if config.state != leaves:
         raise BundleError(
             f"expected the state {plain(str(config.state), longest=300)} as {shown} describes it, "

@@ -1,6 +1,7 @@
 """What lies on a deploy path has no way to execute what it reads."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,21 @@ def sources():
         yield from sorted(place.rglob("*.py")) if place.is_dir() else [place]
 
 
+def is_plain_load(node):
+    """Whether this is `np.load(path, allow_pickle=False)`, word for word, which takes numbers."""
+    return isinstance(node, ast.Call) and re.fullmatch(
+        r"np\.load\(\w+, allow_pickle=False\)", ast.unparse(node)
+    )
+
+
 def faults(text, name):
     """What a source does that could execute data."""
     found = []
-    for node in ast.walk(ast.parse(text)):
+    tree = ast.parse(text)
+    plain = [part for call in ast.walk(tree) if is_plain_load(call) for part in ast.walk(call)]
+    for node in ast.walk(tree):
+        if node in plain:
+            continue
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -70,6 +82,9 @@ def test_nothing_on_the_deploy_path_can_execute_data(file):
         "import yaml",
         "import torch\ntorch.load(path)",
         "import numpy as np\nnp.load(path, allow_pickle=True)",
+        "import numpy as np\nnp.load(path)",
+        "import numpy as np\nnp.load(path, allow_pickle=bool(pickled))",
+        "import numpy as np\nnp.load(eval(text), allow_pickle=False)",
         "value = eval(text)",
         "exec(text)",
         "import os\nos.system(text)",
