@@ -151,7 +151,10 @@ def test_a_hostile_head_ends_its_own_connection_only(attacked, name):
             connection.shutdown(socket.SHUT_WR)
             while part := connection.recv(4096):
                 received += part
-        except ConnectionError:
+        except TimeoutError:
+            raise
+        except OSError:
+            # The server was the first to close it.
             pass
     if received:
         assert received.split()[1] in (b"400", b"413", b"404", b"422", b"408", b"505"), received

@@ -49,6 +49,7 @@ def test_sequences_go_on_after_a_restart(run, tmp_path, number):
     assert answers == sessions_of(run, "a", given)
 
 
+@pytest.mark.slow
 def test_a_killed_server_goes_on_from_its_last_snapshot(run, tmp_path):
     """Rows since then are sent again, with some more, which are known by their time."""
     given = rows(8)
@@ -95,6 +96,7 @@ def test_what_is_under_way_is_answered_before_the_end(run, tmp_path):
     assert restored.step({"a": row(count)}) == expected
 
 
+@pytest.mark.slow
 def test_streams_are_told_of_the_end(run):
     with process(run) as server:
         address = server.address.replace("http", "ws") + "/v1/stream"
@@ -109,6 +111,7 @@ def test_streams_are_told_of_the_end(run):
     assert code == 0, err
 
 
+@pytest.mark.slow
 def test_a_second_signal_does_not_wait(run, tmp_path):
     """A request that never ends its body is not waited for; the sequences are kept."""
     with process(run, "--snapshot", tmp_path / "kept") as server:

@@ -106,6 +106,7 @@ def answer_of(result):
     return body["answers"][0]["answer"]
 
 
+@pytest.mark.slow
 def test_a_sequence_goes_on_in_another_process(plain_run, server):
     """Through Redis, when its worker ends; every number is that of an unbroken stream."""
     given = rows(9, gaps=True)
