@@ -11,9 +11,9 @@ from servers import SECONDS, ask, row, step, talk
 from throughtime.errors import OptionError
 from throughtime.serve import Limits
 from throughtime.serve.batcher import IN_A_ROW, MOST, Batcher
-from throughtime.serve.engine import Answer, Step
 from throughtime.serve.metrics import Metrics
 from throughtime.serve.refusals import Refusal
+from throughtime.serve.steps import Answer, Step
 
 
 class Slow:

@@ -12,8 +12,9 @@ from servers import SECONDS, ask, free_port, process, row, rows, step, talk, wai
 import throughtime as tt
 from throughtime.errors import OptionError
 from throughtime.serve import RedisStore, Service
-from throughtime.serve.engine import Answer, Engine, Step
+from throughtime.serve.engine import Engine
 from throughtime.serve.refusals import Refusal
+from throughtime.serve.steps import Answer, Step
 
 
 class Redis:

@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from throughtime.serve.engine import Answer, Outcome, Step
 from throughtime.serve.reading import read_model
 from throughtime.serve.schemas import StepRequest
+from throughtime.serve.steps import Answer, Outcome, Step
 
 
 def steps_of(content: bytes) -> list[Step]:

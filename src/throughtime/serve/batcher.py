@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from throughtime.serve.engine import Answer, Outcome, Step
 from throughtime.serve.limits import Limits
 from throughtime.serve.metrics import Metrics
 from throughtime.serve.refusals import Refusal
+from throughtime.serve.steps import Answer, Outcome, Step
 
 MOST = 1024
 """Most rows that are read in one go."""

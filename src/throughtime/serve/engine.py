@@ -8,10 +8,11 @@ import heapq
 import os
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from throughtime.errors import BundleError, DataError, OptionError
 from throughtime.serve.refusals import Refusal
+from throughtime.serve.steps import Answer, Outcome, Step
 from throughtime.serve.store import Store
 from throughtime.stream.cells import show
 from throughtime.stream.sessions import Sessions
@@ -19,39 +20,6 @@ from throughtime.tasks.forecast import ForecastTask
 
 if TYPE_CHECKING:
     from throughtime.run import Run
-
-
-class Step(NamedTuple):
-    """A row for a sequence.
-
-    Attributes:
-        key: of the sequence.
-        row: cells by column.
-        start: whether the sequence begins with this row, anew where it is open.
-        end: whether it ends after this row.
-    """
-
-    key: str
-    row: dict[str, Any]
-    start: bool = False
-    end: bool = False
-
-
-class Answer(NamedTuple):
-    """What a row gave.
-
-    Attributes:
-        values: as `Sessions.step` gives them.
-        started: whether the sequence began with it.
-        ended: whether it ended after it.
-    """
-
-    values: dict[str, Any]
-    started: bool
-    ended: bool
-
-
-Outcome = Answer | Refusal
 
 
 class Engine:

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from throughtime.serve.answers import answers_to, encode, steps_of
 from throughtime.serve.bodies import BYTES, JSON, body_of
-from throughtime.serve.engine import Answer
 from throughtime.serve.limits import PAGE
 from throughtime.serve.metrics import CONTENT_TYPE
 from throughtime.serve.reading import read_model
@@ -22,6 +21,7 @@ from throughtime.serve.schemas import (
     StepResponse,
 )
 from throughtime.serve.service import Service
+from throughtime.serve.steps import Answer
 from throughtime.stream.cells import LONGEST_KEY
 
 SequenceId = Annotated[

@@ -10,10 +10,10 @@ from contextlib import suppress
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from throughtime.serve.answers import answers_to, encode, steps_of
-from throughtime.serve.engine import Outcome, Step
 from throughtime.serve.limits import WINDOW
 from throughtime.serve.refusals import Refusal
 from throughtime.serve.service import Service
+from throughtime.serve.steps import Outcome, Step
 
 ENDED = 1000
 LEAVING = 1001

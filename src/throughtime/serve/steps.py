@@ -1,0 +1,38 @@
+"""What a sequence is given and what comes of it: a step, and its answer or refusal."""
+
+from typing import Any, NamedTuple
+
+from throughtime.serve.refusals import Refusal
+
+
+class Step(NamedTuple):
+    """A row for a sequence.
+
+    Attributes:
+        key: of the sequence.
+        row: cells by column.
+        start: whether the sequence begins with this row, anew where it is open.
+        end: whether it ends after this row.
+    """
+
+    key: str
+    row: dict[str, Any]
+    start: bool = False
+    end: bool = False
+
+
+class Answer(NamedTuple):
+    """What a row gave.
+
+    Attributes:
+        values: as `Sessions.step` gives them.
+        started: whether the sequence began with it.
+        ended: whether it ended after it.
+    """
+
+    values: dict[str, Any]
+    started: bool
+    ended: bool
+
+
+Outcome = Answer | Refusal
