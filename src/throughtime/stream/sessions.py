@@ -191,10 +191,9 @@ class Sessions(SessionTable):
                     f"{cells.show(key)}; tick first"
                 )
         now, keys = self._begin(), list(rows)
-        slots = self._directory.find(keys)
         read = [
-            self._reader.parse(self._slab, slot, row)
-            for slot, row in zip(slots, rows.values(), strict=True)
+            self._reader.parse(self._slab, self._directory.get(key), row)
+            for key, row in rows.items()
         ]
         self._seat(keys, now)
         self._pending.update(zip(keys, read, strict=True))
