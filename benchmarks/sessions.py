@@ -6,6 +6,7 @@
 A GRU of 64 units with 64 features, 20,000 sessions of it resident, one thread. Each tick steps
 sessions drawn at random. The peer keeps a dictionary of states and steps the same GRU in ONNX
 Runtime: it joins the states of a tick, runs, and takes them apart. Ours computes the head as well.
+Layers that have no native stepper are measured with 2,000 sessions and beside nothing.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import onnxruntime
 import torch
 
 import throughtime as tt
+from throughtime import layers
 from throughtime.bench import onnx_peer
 from throughtime.bench.measure import Effort, Way, interleave, percentile_99
 from throughtime.model import ModelConfig, SequenceModel
@@ -33,6 +36,8 @@ FEATURES, UNITS, RESIDENT = 64, 64, 20_000
 BLOCK = 50
 """Ticks before it is the other way's turn: in use, too, many ticks follow one another."""
 TICKS = (1, 8, 32, 128, 512, 2048)
+OTHERS = tuple(name for name in layers.names() if name not in ("rnn", "lstm", "gru"))
+OTHERS_RESIDENT = 2000
 BARS = {
     "steps a second of 128 at once": ("at least", 800_000.0),
     "times the dictionary of states, 128 at once": ("at least", 2.0),
@@ -136,6 +141,22 @@ def vectors(found: dict[str, Any], figures: dict[str, float], seconds: float) ->
     )
 
 
+def others(found: dict[str, Any]) -> None:
+    """Steps a second of layers that the native stepper does not serve."""
+    random = np.random.default_rng(0)
+    for name in OTHERS:
+        config = ModelConfig(features=FEATURES, layer=f"{name}:{UNITS}", outputs=8)
+        sessions = VectorSessions(SequenceModel(config).eval(), slots=OTHERS_RESIDENT)
+        keys = [f"session-{number}" for number in range(OTHERS_RESIDENT)]
+        x = random.standard_normal((128, FEATURES)).astype(np.float32)
+        sessions.step(keys, np.zeros((len(keys), FEATURES), np.float32))
+        for count in (1, 128):
+            asked = [keys[i] for i in random.permutation(len(keys))[:count]]
+            rate = count / least(partial(sessions.step, asked, x[:count]), times=30)
+            found[f"{name}, {count} at once"] = {"steps_a_second": rate}
+            print(f"| {name}, {count} | {rate:,.0f} |", flush=True)
+
+
 def rows(figures: dict[str, float]) -> None:
     """Ticks of 32 rows of a forecasting run, cells and answers included."""
     with tempfile.TemporaryDirectory() as folder:
@@ -188,6 +209,9 @@ def main() -> int:
     print("| at once | steps a second | at best | p99 of a tick, ms | dictionary | times |")
     print("|---|---|---|---|---|---|")
     vectors(results, figures, seconds=3.0)
+    print("| layer, at once | steps a second |")
+    print("|---|---|")
+    others(results)
     rows(figures)
     missed = []
     for name, value in figures.items():

@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from throughtime import kernels
+from throughtime import kernels, layers
 from throughtime.errors import NotStreamableError, OptionError, ShapeError
 from throughtime.kernels import library
 from throughtime.kernels.stepper import LinearMap
 from throughtime.model import ModelConfig, SequenceModel
 from throughtime.stream import VectorSessions
 from throughtime.stream.slab import TOGETHER, NativeSlab, Slab
+from throughtime.stream.together import LANES, lanes_together
 
 LAYERS = ["gru:9", "lstm:17x2", "rnn:5", "gru:6+lstm:4", "min_gru:6", "layer_norm_gru:5"]
 NATIVE = LAYERS[:4]
@@ -75,22 +76,48 @@ def test_steps_are_those_of_the_model(layer, options):
             )
 
 
-@pytest.mark.parametrize("layer", LAYERS)
+EVERY = [*LAYERS, *(f"{name}:12" for name in layers.names()), "rg_lru:10x2:conv:block", "gru:150"]
+
+
+@pytest.mark.parametrize("layer", EVERY)
 def test_company_changes_no_bit(layer):
     model = make_model(layer)
-    count = TOGETHER + 40 if layer in NATIVE else 40
+    count = TOGETHER + 40 if layer in NATIVE else 2 * LANES + 9
     keys = [f"{number}" for number in range(count)]
     x = vectors(model, 2, count)
     together, alone = VectorSessions(model, slots=count), VectorSessions(model, slots=count)
     y = [together.step(keys, each) for each in x]
-    for place in np.random.default_rng(0).permutation(count):
+    order = np.random.default_rng(0).permutation(count)
+    # By ones, by fives, and the rest in one step, each in another place than before.
+    parts = [*order[:6, None], *order[6:36].reshape(-1, 5), order[36:]]
+    for part in parts:
         for step in range(2):
-            own = alone.step([keys[place]], x[step, place : place + 1])
-            assert own.tobytes() == y[step][place : place + 1].tobytes()
+            own = alone.step([keys[place] for place in part], x[step, part])
+            assert own.tobytes() == y[step][part].tobytes()
 
 
-def test_a_nan_stays_in_its_session():
-    model = make_model()
+def test_a_model_that_treats_places_unlike_is_stepped_one_lane_at_a_time(monkeypatch):
+    model = make_model("min_gru:64", features=64)
+    if lanes_together(model) == 1:
+        pytest.skip("the products of this machine treat places unlike")
+    honest = model.step
+
+    def by_place(x, state, **options):
+        output, after = honest(x, state, **options)
+        return output + 1e-6 * (torch.arange(len(x)) == 30)[:, None], after
+
+    monkeypatch.setattr(model, "step", by_place)
+    assert lanes_together(model) == 1
+    sessions = VectorSessions(model, slots=40)
+    x = vectors(model, 40)
+    y = sessions.step([str(number) for number in range(40)], x)
+    monkeypatch.undo()
+    np.testing.assert_allclose(y, forward(model, x[:, None])[:, 0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", ["gru:9", "hgrn:8", "gated_delta:8"])
+def test_a_nan_stays_in_its_session(layer):
+    model = make_model(layer)
     x = vectors(model, 2, 3)
     clean = VectorSessions(model, slots=3)
     wanted = [clean.step(["a", "b", "c"], each) for each in x]

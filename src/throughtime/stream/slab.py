@@ -2,11 +2,12 @@
 
 A session has a slot, the same row of every array. A step takes any slots and gives each what it
 would get alone, bit for bit: the native kernels compute every lane in one order, and where they
-don't serve a model the reference steps one lane at a time. Which session has which slot is in
-`directory`.
+don't serve a model the reference steps as many lanes as always (see `together`). Which session has
+which slot is in `directory`.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from throughtime.layers import Stack
 from throughtime.layers.noise import Noise, advance, restart
 from throughtime.model import SequenceModel
 from throughtime.recurrent import Recurrent
+from throughtime.stream.together import lanes_together
 
 STATE = "state."
 """What the names of a state's arrays begin with, before the leaf's own name."""
@@ -31,7 +33,7 @@ TOGETHER = 512
 
 
 class Slab:
-    """States of a model in slots, stepped one lane at a time by its own `step`.
+    """States of a model in slots, stepped by its own `step`.
 
     The native one, where `slab_for` finds that it serves, is a faster way to do the same.
 
@@ -119,24 +121,36 @@ class Slab:
         """Return arrays of the first leaves that are there already."""
         return []
 
+    @cached_property
+    def _lanes(self) -> int:
+        """How many lanes each call of the model's `step` has, however many sessions there are."""
+        return lanes_together(self.model)
+
     @torch.inference_mode()
     def _step(self, slots: np.ndarray, inputs: np.ndarray, resets: np.ndarray | None) -> np.ndarray:
-        leaves = list(self.leaves.values())[: self._count]
-        outputs = []
+        outputs = np.empty((len(slots), self.model.config.outputs), dtype=np.float32)
         with threads_for(self.model.parameter_count()):
-            for place, slot in enumerate(slots.tolist()):
-                # Cloned, as the memory of a tensor is aligned in one way wherever the slot lies.
-                state = pytree.tree_unflatten(
-                    [torch.from_numpy(leaf[slot : slot + 1]).clone() for leaf in leaves],
-                    self._structure,
-                )
-                x = torch.from_numpy(inputs[place : place + 1]).clone()
-                reset = None if resets is None or not resets[place] else torch.tensor([True])
-                output, after = self.model.step(x, state, reset=reset)
-                outputs.append(output)
-                for leaf, new in zip(leaves, states.leaves(after), strict=True):
-                    leaf[slot] = new[0].numpy()
-        found: np.ndarray = torch.cat(outputs).numpy()
+            for begin in range(0, len(slots), self._lanes):
+                part = slice(begin, begin + self._lanes)
+                some = None if resets is None else resets[part]
+                outputs[part] = self._step_lanes(slots[part], inputs[part], some)
+        return outputs
+
+    def _step_lanes(
+        self, slots: np.ndarray, inputs: np.ndarray, resets: np.ndarray | None
+    ) -> np.ndarray:
+        """Step at most so many slots; the first one is there again in the lanes that are left."""
+        count = len(slots)
+        places = torch.arange(self._lanes)
+        places[count:] = 0
+        lanes = torch.from_numpy(slots)[places]
+        leaves = [torch.from_numpy(leaf) for leaf in list(self.leaves.values())[: self._count]]
+        state = pytree.tree_unflatten([leaf[lanes] for leaf in leaves], self._structure)
+        reset = None if resets is None else torch.from_numpy(resets)[places]
+        output, after = self.model.step(torch.from_numpy(inputs)[places], state, reset=reset)
+        for leaf, new in zip(leaves, states.leaves(after), strict=True):
+            leaf[lanes[:count]] = new[:count]
+        found: np.ndarray = output[:count].numpy()
         return found
 
 

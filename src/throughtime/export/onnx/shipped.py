@@ -29,7 +29,7 @@ FORMAT = "throughtime.onnx/1"
 ONE_SERIES = "series"
 """The name of the series of data that has only one."""
 
-Array = np.ndarray[Any, Any]
+Array = np.ndarray
 
 
 class Streams:

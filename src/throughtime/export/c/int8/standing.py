@@ -1,6 +1,6 @@
 """An export in the place of the model that it was made of, so that a task can judge it."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from throughtime.model import SequenceModel
 from throughtime.state import State
 
 
+@runtime_checkable
 class Steps(Protocol):
     """What runs windows of some lanes: a `Runner` of the gate, or a twin."""
 
