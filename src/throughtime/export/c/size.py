@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -118,12 +119,10 @@ def _measure(
         sections, of_probe = _sections(compiler, model), _sections(compiler, probe)
     except (OptionError, OSError):
         return None
-    try:
+    with suppress(OptionError, OSError):  # A compiler other than gcc does not tell.
         told = ["-c", *_SMALL, *flags, "-fcallgraph-info=su"]
         compile_c([folder / "model.c"], model, told, compiler)
         stack = _deepest((folder / "model.ci").read_text())
-    except (OptionError, OSError):
-        pass  # A compiler other than gcc does not tell.
     flash = sum(size for name, size in sections if name.startswith((".text", ".rodata")))
     state = sum(size for name, size in of_probe if name.startswith(".data"))
     return Size(target, flash, state, stack, state + more)
