@@ -41,3 +41,24 @@ def test_without_a_compiler_nothing_is_written(plain, tmp_path, capsys, monkeypa
     assert main(["export", str(plain.path), "--out", str(tmp_path / "c")]) == 2
     assert "expected a C compiler to verify the export with" in capsys.readouterr().err
     assert not (tmp_path / "c").exists()
+
+
+def test_a_compiler_that_is_named_and_not_there_is_no_other(plain, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CC", "ccc --fast")
+    assert main(["export", str(plain.path), "--out", str(tmp_path / "c")]) == 2
+    assert "expected a C compiler in the variable CC, got 'ccc'" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
+def test_each_kind_has_a_folder_of_its_own(tmp_path, monkeypatch, capsys):
+    written = []
+
+    def write(run, folder, **options):
+        written.append(folder.relative_to(run).as_posix())
+        return ""
+
+    monkeypatch.setattr("throughtime.export.to_c", write)
+    monkeypatch.setattr("throughtime.export.to_onnx", write)
+    for more in ([], ["--numbers", "int8"], ["--to", "onnx"]):
+        assert main(["export", str(tmp_path), *more]) == 0
+    assert written == ["c", "c_int8", "onnx"]

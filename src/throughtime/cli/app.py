@@ -51,7 +51,7 @@ _VERBS: dict[str, Callable[..., None]] = {
 app = typer.Typer(
     name=PROGRAM,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _name, _verb in _VERBS.items():

@@ -16,7 +16,11 @@ def export(
     run: RunFolder,
     to: Annotated[str, typer.Option(metavar="KIND", help="What to write: c or onnx.")] = "c",
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where it is written; RUN/KIND if not given.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where it is written; RUN/c, RUN/c_int8 or RUN/onnx if not given.",
+        ),
     ] = None,
     numbers: Annotated[
         str,
@@ -49,7 +53,7 @@ def export(
         raise OptionError(f"expected --to {' or '.join(_KINDS)}, got {to!r}")
     from throughtime.export import to_c, to_onnx
 
-    folder = run / to if out is None else out
+    folder = run / (to if numbers == "float32" else f"{to}_{numbers}") if out is None else out
     if to == "c":
         exported = to_c(run, folder, numbers=numbers, calibrate=calibrate)
     elif numbers != "float32" or calibrate is not None:

@@ -19,15 +19,21 @@ _KNOWN = ("cc", "gcc", "clang")
 
 
 def find_compiler() -> tuple[str, ...]:
-    """Return the command of a C compiler: that of the variable CC, or one that is known.
+    """Return the command of a C compiler: that of the variable CC, or else one that is known.
 
     Raises:
-        OptionError: there is none.
+        OptionError: there is none, or not the one that CC names.
     """
-    named = shlex.split(os.environ.get("CC", ""))
-    for command in (named, *([name] for name in _KNOWN)):
-        if command and shutil.which(command[0]):
-            return tuple(command)
+    if named := shlex.split(os.environ.get("CC", "")):
+        if shutil.which(named[0]):
+            return tuple(named)
+        raise OptionError(
+            f"expected a C compiler in the variable CC, got {named[0]!r}, which is not there; "
+            "install it, or unset CC"
+        )
+    for name in _KNOWN:
+        if shutil.which(name):
+            return (name,)
     raise OptionError(
         "expected a C compiler to verify the export with, got none; install gcc or clang, or name "
         "one in the variable CC"
