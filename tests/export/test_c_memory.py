@@ -8,7 +8,6 @@ from int8_exports import put_int8
 
 from throughtime.export.c.around import SUPPORTED
 from throughtime.export.c.exporting import write_texts
-from throughtime.export.c.int8.rounding import SUPPORTED as WHOLE
 from throughtime.export.c.size import measure
 from throughtime.model import SequenceModel
 
@@ -45,7 +44,7 @@ def test_memory_of_each_layer_is_within_the_bar(layer, plain, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layer", WHOLE)
+@pytest.mark.parametrize("layer", SUPPORTED)
 def test_memory_of_each_layer_in_whole_numbers_is_within_the_bar(layer, plain, tmp_path):
     for units in SIZES:
         program, _ = put_int8(with_layer(plain, f"{layer}:{units}"), tmp_path)

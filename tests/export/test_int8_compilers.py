@@ -17,20 +17,15 @@ LANES, STEPS = 1000, 1000
 def mixed(tmp_path_factory):
     """Runs of all layers, which lie in three stacks."""
     return [
-        train(
-            tmp_path_factory.mktemp("mixed") / "run",
-            layer=layer.replace("selective:3+", ""),
-            spread=0.05,
-            horizon=2,
-        )
+        train(tmp_path_factory.mktemp("mixed") / "run", layer=layer, spread=0.05, horizon=2)
         for layer in LAYERS
     ]
 
 
-@pytest.fixture(scope="module")
-def million(tmp_path_factory):
+@pytest.fixture(scope="module", params=["lstm:18+gru:20", "selective:9"])
+def million(request, tmp_path_factory):
     """A run, a million steps of inputs in many lanes, and what the twin makes of them."""
-    run = train(tmp_path_factory.mktemp("million") / "run", layer="lstm:18+gru:20")
+    run = train(tmp_path_factory.mktemp("million") / "run", layer=request.param)
     pieces = material(run, torch.Generator().manual_seed(5))
     inputs = take(pieces, LANES * STEPS).reshape(LANES, STEPS, -1)
     there = torch.ones(LANES, STEPS, dtype=torch.bool)

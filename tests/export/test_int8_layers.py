@@ -5,15 +5,13 @@ import polars as pl
 import pytest
 from c_exports import train
 from int8_exports import distance, running_int8
-from test_c_layers import STACKS as FLOAT_STACKS
+from test_c_layers import STACKS
 
 from throughtime.errors import OptionError
 from throughtime.export import to_c
+from throughtime.export.c.around import SUPPORTED
 from throughtime.export.c.int8.gate import verify_twin
 from throughtime.export.c.int8.maps import IntegerMap
-from throughtime.export.c.int8.rounding import SUPPORTED
-
-STACKS = [stack.replace("selective:3+", "") for stack in FLOAT_STACKS]
 
 
 @pytest.mark.parametrize("layer", STACKS)
@@ -24,11 +22,6 @@ def test_layers_give_the_bits_of_their_twins(layer, tmp_path):
         assert distance(run, runner) < 0.03
     assert verdict.max_error == 0
     assert verdict.steps > 3000
-
-
-def test_stacks_cover_every_supported_layer():
-    named = {part.split(":")[0] for stack in STACKS for part in stack.split("+")}
-    assert named == set(SUPPORTED)
 
 
 @pytest.mark.parametrize("layer", SUPPORTED)
@@ -53,9 +46,9 @@ def test_zoneout_and_a_learned_start_give_the_bits_of_their_twins(layer, tmp_pat
 
 
 def test_a_layer_without_whole_numbers_is_one_clear_error(tmp_path):
-    run = train(tmp_path / "run", layer="gru:4+selective:3")
+    run = train(tmp_path / "run", layer="gru:4+mlstm:8")
     with pytest.raises(
-        OptionError, match=r"expected layers among rnn, lstm.* for int8, got SelectiveSSM; export"
+        OptionError, match=r"expected layers among rnn, lstm.* for int8, got MLSTM; train"
     ):
         to_c(run, tmp_path / "c", numbers="int8")
     assert not (tmp_path / "c").exists()

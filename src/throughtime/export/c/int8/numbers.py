@@ -16,11 +16,18 @@ PRE_BITS = 16
 GATE_BITS = 30
 """Shares and what lies within [-1, 1] are in units of 2^-30."""
 
+LENGTH_BITS = 26
+"""Step lengths, and how far something has decayed, are in units of 2^-26."""
+
 SIGNAL = 32767
 """The largest number that a map reads."""
 
 _MOST = 2**31 - 1
 _FACTORS = (123394, -1386885, 10304738, -59591844, 257940802, -744261112, 1073741824)
+_FACTORS_OF_LOGARITHM = (
+    *(-9426335, 48304051, -117062475, 191632949),
+    *(-263462598, 357384914, -536851374, 1073741824),
+)
 _ONE = 1 << GATE_BITS
 
 
@@ -95,6 +102,21 @@ def hyperbolic_tangent(x: Whole) -> Whole:
 def silu(x: Whole) -> Whole:
     """Return x sigmoid(x), of x in units of 2^-16."""
     return times(sigmoid(x), x)
+
+
+def step_length(x: Whole) -> Whole:
+    """Return softplus(x) = log(1 + exp(x)) in units of 2^-26, of x in units of 2^-16."""
+    faded = fading(np.abs(x))
+    power = np.zeros_like(x)
+    for factor in _FACTORS_OF_LOGARITHM:
+        power = ((power * faded) >> 30) + factor
+    return saturated(np.maximum(x, 0) * 1024 + rounded(power * faded, 34))
+
+
+def rate_of(rates: Whole) -> Whole:
+    """Return (2048 + r % 2048) 2^(r // 2048), of rates of 15 bits."""
+    found: Whole = (2048 + rates.astype(np.int64) % 2048) << (rates // 2048)
+    return found
 
 
 def whole_root(value: Whole) -> Whole:

@@ -55,7 +55,7 @@ class Rounder:
         if adder is None:
             raise OptionError(
                 f"expected layers among {self._supported} for int8, got {type(layer).__name__}; "
-                "export float32, or train one of those"
+                "train one of those, or run this one by `throughtime stream`"
             )
         return adder(self, layer, x)
 

@@ -1,8 +1,10 @@
 """From trained layers to ones in whole numbers: which there are, and what rounds each."""
 
+from throughtime.export.c.around import SUPPORTED
 from throughtime.export.c.int8 import rounding_around as around
 from throughtime.export.c.int8 import rounding_classic as classic
 from throughtime.export.c.int8 import rounding_diagonal as diagonal
+from throughtime.export.c.int8 import rounding_selective as selective
 from throughtime.export.c.int8.layer import IntegerLayer
 from throughtime.export.c.int8.rounder import Adder, Rounder, Signal
 from throughtime.layers.block import Block
@@ -23,6 +25,7 @@ from throughtime.layers.regularised import Regularised
 from throughtime.layers.rg_lru import RGLRU
 from throughtime.layers.rnn import RNN
 from throughtime.layers.s5 import S5
+from throughtime.layers.selective import SelectiveSSM
 from throughtime.layers.stack import Stack
 from throughtime.recurrent import Recurrent
 
@@ -41,20 +44,13 @@ _ADDERS: dict[type[Recurrent], Adder] = {
     LRU: diagonal.add_lru,
     RGLRU: diagonal.add_rg_lru,
     S5: diagonal.add_s5,
+    SelectiveSSM: selective.add_selective,
     HGRN: diagonal.add_hgrn,
     CausalConvolution: around.add_convolution,
     Block: around.add_block,
     Stack: around.add_stack,
     Regularised: around.add_regularised,
 }
-
-SUPPORTED = (
-    *("rnn", "lstm", "gru", "layer_norm_lstm", "layer_norm_gru", "peephole_lstm"),
-    *("coupled_lstm", "projected_lstm", "echo_state", "min_gru", "min_lstm", "lru", "rg_lru"),
-    *("s5", "hgrn", "convolution"),
-)
-"""Layers that there are in whole numbers, by the names that `layers.make` takes; with `:conv` and
-`:block`."""
 
 
 def round_layers(layer: Recurrent, x: Signal) -> tuple[tuple[IntegerLayer, ...], Signal]:
