@@ -8,5 +8,6 @@ def put(run, folder):
     folder.mkdir(parents=True)
     for name, model in exporting.write_graphs(run).items():
         (folder / name).write_bytes(model.SerializeToString())
-    (folder / exporting.RUNNER).write_bytes(exporting._SHIPPED.read_bytes())
+    for name, content in exporting.runner_files().items():
+        (folder / name).write_bytes(content)
     return folder

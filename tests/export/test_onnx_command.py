@@ -14,7 +14,8 @@ def test_the_command_writes_and_says_what(plain, tmp_path, capfd):
     out = tmp_path / "onnx"
     assert main(["export", str(plain.path), "--to", "onnx", "--out", str(out)]) == 0
     printed = capfd.readouterr()
-    assert printed.out.startswith(f"step.onnx, sequence.onnx, runner.py in {out}\n")
+    files = "step.onnx, sequence.onnx, runner.py, runner_graphs.py, runner_rows.py"
+    assert printed.out.startswith(f"{files} in {out}\n")
     assert "verified: largest error" in printed.out
     assert printed.err == ""
     assert main(["export", str(plain.path), "--to", "onnx", "--out", str(out), "--json"]) == 0

@@ -2,14 +2,14 @@
 
 import io
 import json
-import random
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from runtime_runs import TEXT, forecast_run, language_run, same_answers, table
+from runtime_runs import TEXT, forecast_run, language_run
+from streamed import odd_rows, same_answers, table
 
 import throughtime as tt
 from throughtime.errors import DataError, OptionError
@@ -48,28 +48,6 @@ def gaussian_run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def text_run(tmp_path_factory):
     return language_run(tmp_path_factory.mktemp("text") / "run", "gru:8")
-
-
-def odd_rows(frame, *, seed=0):
-    """Rows in order of time, with late, doubled and off-grid ones, words, and strange columns."""
-    draw = random.Random(seed)
-    rows = []
-    for row in frame.iter_rows(named=True):
-        row = dict(row)
-        if draw.random() < 0.1:
-            row["y"] = draw.choice([None, "", "NA", "nan", float("nan"), "1e3", "-2.5", "true"])
-        if "temperature" in row and draw.random() < 0.5:
-            row |= {f"temperature@+{k}": 20.0 + k for k in (1, 2, 3) if draw.random() < 0.8}
-        if draw.random() < 0.05:
-            row["surprise"] = 1
-        rows.append(row)
-        if rows[1:] and draw.random() < 0.1:
-            rows.append(dict(draw.choice(rows)))
-        if draw.random() < 0.05:
-            rows.append({**row, "ds": str(row["ds"])[:14] + "20:00"})
-        if draw.random() < 0.03:
-            rows.append({**row, "unique_id": "stranger"})
-    return rows
 
 
 @pytest.mark.parametrize("which", ["run", "wide_run", "gaussian_run"])

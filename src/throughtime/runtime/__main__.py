@@ -51,11 +51,19 @@ def _run(arguments: Sequence[str] | None) -> int:
     if asked.verify:
         print(model.verify())
         return 0
-    if sys.stdin is None:
-        raise DataError("expected rows on standard input, got none; it is closed")
+    for stream, what in ((sys.stdin, "rows on standard input"), (sys.stdout, "a standard output")):
+        if stream is None:
+            raise DataError(f"expected {what}, got none; it is closed")
     from throughtime.stream.loop import answer_rows
 
-    summary = answer_rows(model.stream(key=asked.key), sys.stdin, sys.stdout, tell=_say)
+    try:
+        summary = answer_rows(model.stream(key=asked.key), sys.stdin, sys.stdout, tell=_say)
+    except OSError as error:
+        _abandon_output()
+        raise DataError(
+            "expected an input that can be read and an output that takes the answers, got "
+            f"{error.strerror!r}; free space, or name other files"
+        ) from None
     if summary.ended == "output":
         _abandon_output()
     _say(str(summary))

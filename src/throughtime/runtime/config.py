@@ -98,15 +98,16 @@ class Fields:
             raise self.misfit(name, "text", value)
         return value
 
-    def whole(self, name: str, least: int, most: int, *default: int) -> int:
-        """Return a whole number between two."""
+    def whole(self, name: str, least: int, most: int | None, *default: int) -> int:
+        """Return a whole number between two, or from one on where the other is None."""
         value = self.content.get(name, *default)
-        if type(value) is not int or not least <= value <= most:
-            raise self.misfit(name, f"a whole number of {least} to {most}", value)
+        if type(value) is not int or value < least or (most is not None and value > most):
+            wanted = f"{least} or more" if most is None else f"{least} to {most}"
+            raise self.misfit(name, f"a whole number of {wanted}", value)
         return value
 
-    def maybe(self, name: str, least: int, most: int) -> int | None:
-        """Return a whole number between two, or None."""
+    def maybe(self, name: str, least: int, most: int | None) -> int | None:
+        """Return what `whole` does, or None."""
         return None if self.content.get(name) is None else self.whole(name, least, most)
 
     def share(self, name: str) -> float:
@@ -124,9 +125,9 @@ class Fields:
         return value
 
     def numbers(self, name: str, *default: tuple[float, ...]) -> tuple[float, ...]:
-        """Return a list of one number or more."""
+        """Return a list of numbers."""
         value = self.content.get(name, *default)
-        if not isinstance(value, list | tuple) or not value:
+        if not isinstance(value, list | tuple):
             raise self.misfit(name, "a list of numbers", value)
         if any(type(each) not in (int, float) for each in value):
             raise self.misfit(name, "a list of numbers", value)
@@ -179,8 +180,8 @@ def read_model(content: Any) -> ModelConfig:
         recurrent_dropout=fields.share("recurrent_dropout"),
         zoneout=fields.share("zoneout"),
         weight_drop=fields.share("weight_drop"),
-        mask_span=fields.whole("mask_span", 1, 2**63 - 1, 128),
-        memory=fields.maybe("memory", 3, 2**63 - 1),
+        mask_span=fields.whole("mask_span", 1, None, 128),
+        memory=fields.maybe("memory", 3, None),
         learned_initial_state=fields.truth("learned_initial_state"),
     )
     if (made.features is None) == (made.symbols is None):
@@ -202,7 +203,8 @@ def read_forecast_options(content: Any) -> ForecastOptions:
     if head not in ("quantile", "gaussian"):
         raise fields.misfit("head", "quantile or gaussian", head)
     levels = fields.numbers("levels", _LEVELS)
-    if list(levels) != sorted(set(levels)) or not 0 < levels[0] <= levels[-1] < 1:
+    rising = bool(levels) and list(levels) == sorted(set(levels))
+    if not (rising and levels[0] > 0 and levels[-1] < 1):
         raise fields.misfit("levels", "rising levels between 0 and 1", levels)
     fields.numbers("fractions", (0.7, 0.15, 0.15))
     return ForecastOptions(fields.whole("horizon", 1, 10_000, 1), head, levels)

@@ -19,12 +19,14 @@ from throughtime.run import Run, load
 from throughtime.tasks.forecast import ForecastTask
 from throughtime.tasks.language import LanguageTask
 
-RUNNER = "runner.py"
-_SHIPPED = Path(__file__).with_name("shipped.py")
+_SHIPPED = Path(__file__).with_name("shipped")
+_RUNNER = ("runner.py", "runner_graphs.py", "runner_rows.py")
+_HERE = "throughtime.export.onnx.shipped."
+"""What names of modules begin with here, and not where they are shipped."""
 
 
 def to_onnx(run: Run | str | os.PathLike[str], out: str | os.PathLike[str]) -> Exported:
-    """Export a run as ONNX: `step.onnx`, `sequence.onnx` and `runner.py`.
+    """Export a run as ONNX: `step.onnx`, `sequence.onnx` and `runner.py` with its two files.
 
     Both graphs take what is in the data, in its own units, and give quantiles in the same, or take
     symbols and give probabilities. The runner needs numpy and onnxruntime alone. The numbers of
@@ -50,11 +52,17 @@ def to_onnx(run: Run | str | os.PathLike[str], out: str | os.PathLike[str]) -> E
     verdict = verify_graphs(run, models)
     contents = {name: model.SerializeToString() for name, model in models.items()}
     size = GraphSize(run.model.parameter_count(), {k: len(v) for k, v in contents.items()})
-    contents[RUNNER] = _SHIPPED.read_bytes()
+    contents |= runner_files()
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         write_atomically(folder / name, content)
     return Exported(folder, tuple(contents), verdict, size)
+
+
+def runner_files() -> dict[str, bytes]:
+    """Return the files of the runner, by name, as they lie beside the graphs."""
+    texts = {name: (_SHIPPED / name).read_text("utf-8") for name in _RUNNER}
+    return {name: text.replace(_HERE, "").encode() for name, text in texts.items()}
 
 
 def write_graphs(run: Run) -> dict[str, Any]:

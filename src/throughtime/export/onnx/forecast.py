@@ -93,6 +93,7 @@ class ForecastGraphs:
             "key": format.key,
             "time": format.time,
             "time_kind": format.time_kind,
+            "time_format": format.time_format,
             "step": format.step_us,
             "step_months": format.step_months,
             "max_gap": format.max_gap,
