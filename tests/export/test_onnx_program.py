@@ -150,25 +150,31 @@ def test_a_folder_may_be_named(programs, tmp_path):
     assert b"expected step.onnx in" in done.stderr
 
 
+@pytest.fixture
+def takes_ctrl_c():
+    """A shell's job in the background ignores it, and what that starts would do so too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("task", ["forecast", "language"])
-def test_ctrl_c_ends_a_stream_quietly(task, which, programs):
-    program = subprocess.Popen(
+def test_ctrl_c_ends_a_stream_quietly(task, which, programs, takes_ctrl_c):
+    with subprocess.Popen(
         [sys.executable, *programs[task][which]],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    )
-    program.stdin.write(b"year,sunspots\n1700,5\n" if task == "forecast" else b"the fox\n")
-    program.stdin.flush()
-    assert json.loads(program.stdout.readline())["unique_id"] == "series"
-    program.send_signal(signal.SIGINT)
-    assert program.wait(60) == 130
-    assert program.stdout.read() == b""
-    (line,) = program.stderr.read().decode().splitlines()
-    assert line.startswith("1 row answered")
-    for pipe in (program.stdin, program.stdout, program.stderr):
-        pipe.close()
+    ) as program:
+        program.stdin.write(b"year,sunspots\n1700,5\n" if task == "forecast" else b"the fox\n")
+        program.stdin.flush()
+        assert json.loads(program.stdout.readline())["unique_id"] == "series"
+        program.send_signal(signal.SIGINT)
+        assert program.wait(60) == 130
+        assert program.stdout.read() == b""
+        (line,) = program.stderr.read().decode().splitlines()
+        assert line.startswith("1 row answered")
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -1,6 +1,7 @@
 """A service behind a socket: uvicorn with limits, signals, and an end that loses nothing."""
 
 import asyncio
+import gc
 import logging
 import resource
 import signal
@@ -49,7 +50,10 @@ def serve(
         server = _Server(config, service)
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listening.getsockname()[1]}"
-        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        with (
+            _kept_from_collection(),
+            asyncio.Runner(loop_factory=config.get_loop_factory()) as runner,
+        ):
             runner.run(server.run_until_asked(listening, address, begun or (lambda address: None)))
     if service.failure is not None:
         raise service.failure
@@ -154,6 +158,21 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         ) from None
     with listening:
         yield listening
+
+
+@contextmanager
+def _kept_from_collection() -> Iterator[None]:
+    """Let the garbage collector leave alone what is there before the first request.
+
+    Requests make garbage, and to look through the modules of torch for some takes it a quarter of a
+    second, in which nothing is answered.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _allow_files(count: int) -> None:
