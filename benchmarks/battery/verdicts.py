@@ -5,6 +5,7 @@ The docstrings of layers have these sentences, and a test holds them to the reco
 
 import json
 from collections.abc import Iterable, Sequence
+from math import log
 from pathlib import Path
 
 from benchmarks.battery.cells import Record
@@ -14,6 +15,9 @@ MATRIX = Path(__file__).resolve().parents[1] / "results" / "battery.jsonl"
 """The finished cells of `python -m benchmarks.battery all`."""
 
 _HALF = 0.5
+_GUESSING = log(65)
+"""Nats a character of knowing nothing but the 65 characters of tiny Shakespeare."""
+
 _NAMED = {"memory": "`memory` of the task's length", "negative_eigenvalues": "negative eigenvalues"}
 
 
@@ -42,9 +46,13 @@ def verdict(records: Iterable[Record], layer: str) -> str:
     for option, own in variants.items():
         if gained := [task for task in _solved(own) if task not in solved]:
             text += f"; with {_NAMED[option]} it solves {_listed(gained)} too"
-    nats = [record["loss"] for record in plain if record["task"] == "language"]
-    if nats:
-        text += f"; it comes to {nats[0]:.2f} nats a character of tiny Shakespeare"
+    for record in plain:
+        if record["task"] != "language":
+            continue
+        if record["loss"] < _GUESSING:
+            text += f"; it comes to {record['loss']:.2f} nats a character of tiny Shakespeare"
+        else:
+            text += f"; on tiny Shakespeare it diverges at the rate picked, {record['rate']}"
     return f"{text} (`python -m benchmarks.battery all`)."
 
 

@@ -42,6 +42,10 @@ class WindowAttention(Windowed):
     in the window when looked at, so that no position grows with a stream. O(F D + w D + D^2) a
     step, and all steps at once in O(T w) memory; the state is 2 (w - 1) D floats and a count.
 
+    In the battery it solves adding, copy, selective copy, recall, long recall and digits and fails
+    at parity (0.50) and s3 (0.16); it comes to 1.94 nats a character of tiny Shakespeare (`python
+    -m benchmarks.battery all`).
+
     Args:
         input_size: F.
         hidden_size: H = D.

@@ -19,6 +19,10 @@ class CoupledLSTM(Classic):
     et al. 2017, https://arxiv.org/abs/1503.04069). O(F H + H^2) a step; the state is 2 H floats.
     Rows of the parameters are in the order f, g, o.
 
+    In the battery it solves adding, long recall, parity, s3 and digits; with `memory` of the task's
+    length it solves copy and selective copy too; it comes to 1.91 nats a character of tiny
+    Shakespeare (`python -m benchmarks.battery all`).
+
     Args:
         input_size: F.
         hidden_size: H = D.

@@ -41,6 +41,10 @@ class GatedDeltaNet(MatrixRecurrent):
     O(F H + H^2 + H d) a step, and H C more in chunks of C = 32; the state is H d floats, for heads
     of d units.
 
+    In the battery it solves adding, recall and long recall and fails at parity (0.50) and s3
+    (0.16); with negative eigenvalues it solves parity too; it comes to 1.99 nats a character of
+    tiny Shakespeare (`python -m benchmarks.battery all`).
+
     Args:
         input_size: F.
         hidden_size: H = D.

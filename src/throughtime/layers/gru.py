@@ -25,7 +25,11 @@ class GRU(Classic):
       h_t = (1 - z) \odot n + z \odot h_{t-1}, \quad y_t = h_t$$
 
     (Cho et al. 2014, https://arxiv.org/abs/1406.1078, with the reset gate after the product.)
-    Rows of the parameters are in the order r, z, n.
+    O(F H + H^2) a step; the state is H floats. Rows of the parameters are in the order r, z, n.
+
+    In the battery it solves adding, long recall, parity and s3 and fails at recall (0.49); with
+    `memory` of the task's length it solves copy too; it comes to 1.92 nats a character of tiny
+    Shakespeare (`python -m benchmarks.battery all`).
 
     Args:
         input_size: F.

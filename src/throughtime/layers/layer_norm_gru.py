@@ -21,6 +21,10 @@ class LayerNormGRU(GRU):
     $\gamma_h$ starts at 0.1.
     O(F H + H^2) a step; the state is H floats. Rows of the parameters are in the order r, z, n.
 
+    In the battery it solves adding, parity and s3 and fails at copy (0.33), recall (0.29) and long
+    recall (0.22); with `memory` of the task's length it solves long recall too; it comes to 1.93
+    nats a character of tiny Shakespeare (`python -m benchmarks.battery all`).
+
     Args:
         input_size: F.
         hidden_size: H = D.

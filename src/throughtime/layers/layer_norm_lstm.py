@@ -23,6 +23,10 @@ class LayerNormLSTM(LSTM):
     chaotic. O(F H + H^2) a step; the state is 2 H floats. Rows of the parameters are in the order
     i, f, g, o.
 
+    In the battery it solves parity, s3 and counting and fails at copy (0.56), recall (0.31) and
+    long recall (0.22); with `memory` of the task's length it solves adding and long recall too; it
+    comes to 1.87 nats a character of tiny Shakespeare (`python -m benchmarks.battery all`).
+
     Args:
         input_size: F.
         hidden_size: H = D.

@@ -22,6 +22,10 @@ class LRU(LinearRecurrent):
     D.) The eigenvalues lie in the unit disc whatever the parameters are; they start uniformly on a
     ring in it. There are H of them, so the state is 2 H floats. O(F H + H D) a step.
 
+    In the battery it solves copy and fails at adding (0.07), recall (0.25), long recall (0.21),
+    parity (0.50) and s3 (0.16); it comes to 1.94 nats a character of tiny Shakespeare (`python -m
+    benchmarks.battery all`).
+
     Args:
         input_size: F.
         hidden_size: H = D.

@@ -25,7 +25,12 @@ class LSTM(Classic):
     $$c_t = f \odot c_{t-1} + i \odot g, \quad h_t = o \odot \tanh(c_t), \quad y_t = h_t$$
 
     (Hochreiter and Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735, with the forget
-    gate of Gers et al. 2000.) Rows of the parameters are in the order i, f, g, o.
+    gate of Gers et al. 2000.) O(F H + H^2) a step; the state is 2 H floats. Rows of the parameters
+    are in the order i, f, g, o.
+
+    In the battery it solves parity, s3 and counting and fails at long recall (0.22); with `memory`
+    of the task's length it solves adding and long recall too; it comes to 1.89 nats a character of
+    tiny Shakespeare (`python -m benchmarks.battery all`).
 
     Args:
         input_size: F.

@@ -18,6 +18,11 @@ class MinLSTM(LinearRecurrent):
     (Feng et al. 2024, https://arxiv.org/abs/2410.01201.) Computed as written and not through
     logarithms, whose sums lose digits over long sequences. O(F H) a step; the state is H floats.
 
+    In the battery it solves adding and fails at recall (0.27), long recall (0.22), parity (0.50)
+    and s3 (0.16); with negative eigenvalues it solves parity too; with `memory` of the task's
+    length it solves long recall too; it comes to 1.94 nats a character of tiny Shakespeare (`python
+    -m benchmarks.battery all`).
+
     Args:
         input_size: F.
         hidden_size: H = D.

@@ -44,6 +44,10 @@ class MLSTM(MatrixRecurrent):
     least 1e-6 exp(m). O(F H + H d) a step, and H C more in chunks of C = 32; the state is
     H d + H + h floats, for h heads of d units.
 
+    In the battery it solves adding and recall and fails at long recall (0.22), parity (0.50) and s3
+    (0.17); it comes to 2.03 nats a character of tiny Shakespeare (`python -m benchmarks.battery
+    all`).
+
     Args:
         input_size: F.
         hidden_size: H = D.

@@ -19,6 +19,10 @@ class PeepholeLSTM(LSTM):
     O(F H + H^2) a step; the state is 2 H floats. Rows of the parameters are in the order i, f, g,
     o, those of the peepholes i, f, o; the peepholes start closed, at zero.
 
+    In the battery it solves adding, parity, s3 and counting and fails at long recall (0.22); with
+    `memory` of the task's length it solves long recall too; it comes to 1.90 nats a character of
+    tiny Shakespeare (`python -m benchmarks.battery all`).
+
     Args:
         input_size: F.
         hidden_size: H = D.

@@ -24,6 +24,11 @@ class RNN(Classic):
 
     with tanh or relu as the nonlinearity (Elman 1990, https://doi.org/10.1207/s15516709cog1402_1).
     Its gradient is a product of as many matrices as there are steps: it remembers tens of steps.
+    O(F H + H^2) a step; the state is H floats.
+
+    In the battery it solves parity and permuted digits and fails at adding (0.07), copy (0.13),
+    selective copy (0.14), recall (0.22), long recall (0.22) and s3 (0.33); it comes to 1.99 nats a
+    character of tiny Shakespeare (`python -m benchmarks.battery all`).
 
     Args:
         input_size: F.

@@ -46,6 +46,10 @@ class RWKV7(MatrixRecurrent):
     layer's is left out. O(F H + H^2 + H d) a step, and H C more in chunks of C = 32; the state is
     H d + F floats, for h heads of d units.
 
+    In the battery it solves adding, copy, recall and long recall and fails at parity (0.50) and s3
+    (0.17); it comes to 1.93 nats a character of tiny Shakespeare (`python -m benchmarks.battery
+    all`).
+
     Args:
         input_size: F.
         hidden_size: H = D.

@@ -23,6 +23,10 @@ class S5(LinearRecurrent):
     https://arxiv.org/abs/2206.11893), and each stands for a pair of conjugates. The step lengths
     say which time scales the states see. O(N (F + D)) a step; the state is 2 N floats.
 
+    In the battery it solves copy, long recall, digits and permuted digits and fails at adding
+    (0.08), recall (0.26), parity (0.50) and s3 (0.17); it comes to 1.97 nats a character of tiny
+    Shakespeare (`python -m benchmarks.battery all`).
+
     Args:
         input_size: F.
         hidden_size: D.

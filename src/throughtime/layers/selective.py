@@ -24,6 +24,10 @@ class SelectiveSSM(LinearRecurrent):
     around it.) $A_{dn} = -(n + 1)$ at the start. O(F H + H^2 / 8 + H N) a step; the state is H N
     floats.
 
+    In the battery it solves adding and fails at long recall (0.22), parity (0.50) and s3 (0.17);
+    with negative eigenvalues it solves parity too; it comes to 2.00 nats a character of tiny
+    Shakespeare (`python -m benchmarks.battery all`).
+
     Args:
         input_size: F.
         hidden_size: H = D.

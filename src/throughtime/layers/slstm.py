@@ -41,6 +41,9 @@ class SLSTM(Recurrent):
     projections around the layer are left out. O(F H + H d) a step, one after the other; the state
     is 4 H floats. Rows of the parameters are in the order z, i, f, o.
 
+    In the battery it solves adding, copy, selective copy, long recall, parity and s3; it comes to
+    1.90 nats a character of tiny Shakespeare (`python -m benchmarks.battery all`).
+
     Args:
         input_size: F.
         hidden_size: H = D.
