@@ -5,7 +5,7 @@ from torch import nn
 import throughtime as tt
 from throughtime import state as states
 from throughtime.errors import NotStreamableError, ShapeError, StateError
-from throughtime.layers import GRU, LSTM, RNN, Bidirectional, Stack
+from throughtime.layers import GRU, LSTM, RNN, Bidirectional, Stack, make, names
 from throughtime.layers.gru import GRUState
 from throughtime.layers.lstm import LSTMState
 from throughtime.recurrent import LinearRecurrent, Recurrent
@@ -142,10 +142,37 @@ def test_a_layer_that_needs_the_future_says_so():
         layer(torch.randn(2, 5, 3), end)
 
 
-@pytest.mark.parametrize("sizes", [(0, 4), (3, 0), (-1, 4)])
-def test_sizes_are_positive(sizes):
-    with pytest.raises(ShapeError, match="of 1 or more, got"):
+@pytest.mark.parametrize("sizes", [(0, 4), (3, 0), (-1, 4), (3, 4.5), ("3", 4), (None, 4)])
+def test_sizes_are_positive_integers(sizes):
+    with pytest.raises(ShapeError, match="as an integer of 1 or more, got"):
         GRU(*sizes)
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.bfloat16])
+def test_numbers_of_another_kind_are_refused(name, dtype):
+    """As NumPy's are by default, and quietly another result where a layer would take them."""
+    layer = make(name, 3, 8)
+    x = torch.ones(2, 5, 3, dtype=dtype)
+    with pytest.raises(ShapeError, match=rf"x of torch.float32 in \w+, got {dtype}; give x.to"):
+        layer(x)
+    with pytest.raises(ShapeError, match=rf"x of torch.float32 in \w+, got {dtype}; give x.to"):
+        layer.step(x[:, 0], layer.initial_state(2))
+    wide = make(name, 3, 8).double()
+    with pytest.raises(ShapeError, match=r"x of torch.float64 in \w+, got torch.float32"):
+        wide(torch.ones(2, 5, 3))
+
+
+def test_what_is_no_tensor_is_refused():
+    layer, x = GRU(3, 4), torch.ones(2, 5, 3)
+    with pytest.raises(ShapeError, match=r"expected x as a tensor, got list; give torch.as_tensor"):
+        layer(x.tolist())
+    with pytest.raises(ShapeError, match="expected lengths as a tensor, got list"):
+        layer(x, lengths=[5, 3])
+    with pytest.raises(ShapeError, match="expected resets as a tensor, got list"):
+        layer(x, resets=[[True] * 5] * 2)
+    with pytest.raises(ShapeError, match="expected reset as a tensor, got bool"):
+        layer.step(x[:, 0], layer.initial_state(2), reset=True)
 
 
 def test_an_unfinished_layer_says_what_it_lacks():
@@ -161,7 +188,7 @@ def test_an_unfinished_layer_says_what_it_lacks():
         linear(torch.randn(2, 5, 3))
     with pytest.raises(TypeError, match=r"must define read_out"):
         linear.read_out(torch.randn(2, 5), torch.randn(2, 3))
-    with pytest.raises(ShapeError, match="state_size of 1 or more"):
+    with pytest.raises(ShapeError, match="state_size as an integer of 1 or more"):
         LinearRecurrent(3, 4, 0)
 
 

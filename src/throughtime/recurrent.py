@@ -5,6 +5,8 @@ back. An author writes `initial_state` and `update`; lengths, resets, carried st
 streaming follow from those two. The laws behind it are checked by `throughtime.testing`.
 """
 
+from itertools import chain
+from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
@@ -60,9 +62,8 @@ class Recurrent(nn.Module):
 
     def __init__(self, input_size: int, output_size: int) -> None:
         super().__init__()
-        for name, size in (("input_size", input_size), ("output_size", output_size)):
-            if size < 1:
-                raise ShapeError(f"expected {name} of 1 or more, got {size}")
+        _check_size("input_size", input_size)
+        _check_size("output_size", output_size)
         self.input_size = input_size
         self.output_size = output_size
 
@@ -165,6 +166,7 @@ class Recurrent(nn.Module):
         self._check_input(x, rank=2)
         self._check_state(state, x)
         if reset is not None:
+            _check_tensor("reset", reset)
             if reset.dtype != torch.bool or reset.shape != x.shape[:1]:
                 raise ShapeError(
                     f"expected reset as (B,) bool with B = {x.shape[0]}, "
@@ -212,7 +214,9 @@ class Recurrent(nn.Module):
             )
 
     def _check_input(self, x: Tensor, *, rank: int) -> None:
+        _check_tensor("x", x)
         if x.dim() == rank and x.shape[-1] == self.input_size:
+            self._check_dtype(x)
             return
         letters = {3: "(B, T, F)", 2: "(B, F)"}
         call = {3: "forward", 2: "step"}
@@ -226,7 +230,19 @@ class Recurrent(nn.Module):
             message += "; time goes before features, as in x.transpose(1, 2)"
         raise ShapeError(message)
 
+    def _check_dtype(self, x: Tensor) -> None:
+        """Refuse numbers of another kind than the layer's own, which autocast alone may mix."""
+        for own in chain(self.parameters(), self.buffers()):
+            if own.is_floating_point():
+                if x.dtype != own.dtype and not torch.is_autocast_enabled(x.device.type):
+                    raise ShapeError(
+                        f"expected x of {own.dtype} in {type(self).__name__}, got {x.dtype}; "
+                        f"give x.to({own.dtype})"
+                    )
+                return
+
     def _checked_lengths(self, lengths: Tensor, x: Tensor) -> Tensor:
+        _check_tensor("lengths", lengths)
         if lengths.dtype != torch.int64 or lengths.shape != x.shape[:1]:
             raise ShapeError(
                 f"expected lengths as (B,) int64 with B = {x.shape[0]}, "
@@ -242,6 +258,7 @@ class Recurrent(nn.Module):
         return lengths.to(x.device)
 
     def _checked_resets(self, resets: Tensor, x: Tensor) -> Tensor:
+        _check_tensor("resets", resets)
         if resets.dtype != torch.bool or resets.shape != x.shape[:2]:
             raise ShapeError(
                 f"expected resets as (B, T) bool = {tuple(x.shape[:2])}, "
@@ -278,6 +295,18 @@ class Recurrent(nn.Module):
     state_class: ClassVar[type[Any] | None] = None
 
 
+def _check_size(name: str, given: object) -> None:
+    if not isinstance(given, Integral) or int(given) < 1:
+        raise ShapeError(f"expected {name} as an integer of 1 or more, got {given!r}")
+
+
+def _check_tensor(name: str, given: object) -> None:
+    if not isinstance(given, Tensor):
+        raise ShapeError(
+            f"expected {name} as a tensor, got {type(given).__name__}; give torch.as_tensor({name})"
+        )
+
+
 class LinearRecurrent(Recurrent):
     r"""A layer whose state follows a diagonal linear recurrence, elementwise.
 
@@ -295,8 +324,7 @@ class LinearRecurrent(Recurrent):
 
     def __init__(self, input_size: int, output_size: int, state_size: int) -> None:
         super().__init__(input_size, output_size)
-        if state_size < 1:
-            raise ShapeError(f"expected state_size of 1 or more, got {state_size}")
+        _check_size("state_size", state_size)
         self.state_size = state_size
 
     state_class = Tensor

@@ -56,5 +56,5 @@ def test_an_unknown_option_is_refused():
 
 
 def test_a_size_that_can_not_be_is_refused():
-    with pytest.raises(ShapeError, match="output_size of 1 or more, got 0"):
+    with pytest.raises(ShapeError, match="output_size as an integer of 1 or more, got 0"):
         make("gru", 3, 0)

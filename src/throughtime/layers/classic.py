@@ -254,7 +254,7 @@ def chrono_bias(size: int, memory: int) -> Tensor:
     Raises:
         OptionError: when memory is below 3, for which the formula has no range.
     """
-    if memory < 3:
+    if not 3 <= memory < float("inf"):
         raise OptionError(f"expected memory of 3 steps or more, got {memory}")
     return torch.empty(size).uniform_(1, memory - 1).log_()
 
