@@ -17,13 +17,16 @@ from throughtime.errors import StateError
 from throughtime.layers import noise as noises
 from throughtime.state import State
 
-_OF_LAYERS = ("memory", "learned_initial_state")
+_OF_LAYERS = ("memory", "learned_initial_state", "negative_eigenvalues")
 """Fields of `ModelConfig` that are options of the layers, each given to those that take it."""
 
 _OF_NOISE = ("recurrent_dropout", "zoneout", "weight_drop")
 """Fields of `ModelConfig` that are options of `layers.Regularised`."""
 
-_WRITTEN_WHEN_SAID = ("embedding_dropout", "mask_span", "learned_initial_state", *_OF_NOISE)
+_WRITTEN_WHEN_SAID = (
+    *("embedding_dropout", "mask_span", "learned_initial_state", "negative_eigenvalues"),
+    *_OF_NOISE,
+)
 """Fields that a configuration without them does not mention, so that its file is as it was."""
 
 
@@ -43,6 +46,7 @@ class ModelConfig(BaseModel):
         mask_span: steps after which other symbols, units and weights are dropped.
         memory: steps that the gates should remember from the start; None for the usual biases.
         learned_initial_state: whether the state that a sequence starts from is learned.
+        negative_eigenvalues: whether layers that can may turn their states around at a step.
         outputs: O, numbers put out at each step.
     """
 
@@ -60,6 +64,7 @@ class ModelConfig(BaseModel):
     mask_span: int = Field(default=128, ge=1)
     memory: int | None = Field(default=None, ge=3)
     learned_initial_state: bool = False
+    negative_eigenvalues: bool = False
     outputs: int = Field(ge=1, le=10_000_000)
 
     @model_validator(mode="after")

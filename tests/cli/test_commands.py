@@ -103,6 +103,19 @@ def test_the_options_of_a_text_reach_its_model(folder: Path, command: Command):
     assert model.layer == "gru:6,4:conv:block"
 
 
+def test_the_options_of_linear_recurrences_reach_them(folder: Path, command: Command):
+    """Of a stack, those that take one."""
+    result = command(
+        *("train", "good.txt", "--layer", "min_gru:6+rg_lru:6+lru:4", "--negative-eigenvalues"),
+        *("--memory", "30", "--budget", "2steps", "--out", "new", "--json"),
+    )
+    assert result.code == 0, result.err
+    run = tt.load("new")
+    assert run.config.model.negative_eigenvalues
+    signed = [getattr(each, "negative_eigenvalues", None) for each in run.model.layers.layers]
+    assert signed == [True, True, None]
+
+
 def test_no_covariates_leaves_them_out(folder: Path, command: Command):
     (folder / "wide.csv").write_text(table(header="ds,y,x", cells=",1.5"))
     assert command("train", "wide.csv", "--no-covariates", *SMALL).code == 0

@@ -23,10 +23,11 @@ def run(request, tmp_path_factory):
     """A run of each kind, and in its file the fields that are mentioned only where used."""
     folder = tmp_path_factory.mktemp("agrees") / "run"
     said = {"learned_initial_state": True, "zoneout": 0.1, "dropout": 0.2, "mask_span": 9}
+    said["negative_eigenvalues"] = True
     if request.param == "language":
-        return language_run(folder, "gru:4", embedding_dropout=0.1, **said)
+        return language_run(folder, "gru:4+min_gru:3", embedding_dropout=0.1, **said)
     wide = {"frame": table(covariates=True), "known": ("temperature",), "horizon": 2}
-    return forecast_run(folder, "lstm:3", head=request.param, **wide, **said)
+    return forecast_run(folder, "lstm:3+rg_lru:3", head=request.param, **wide, **said)
 
 
 def places(content, path=()):

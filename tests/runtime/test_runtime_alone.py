@@ -126,6 +126,7 @@ EDITS = {
     "zoneout": lambda c: c["model"].update(zoneout=0.1),
     "learned": lambda c: c["model"].update(learned_initial_state=1),
     "learned true": lambda c: c["model"].update(learned_initial_state=True),
+    "negative": lambda c: c["model"].update(negative_eigenvalues="yes"),
     "embedding dropout": lambda c: c["model"].update(embedding_dropout=0.1),
     "model surplus": lambda c: c["model"].update(code="x"),
     "model a list": lambda c: c.update(model=[]),

@@ -31,6 +31,10 @@ NOISE = (
     ("coupled_lstm:5:block", {"zoneout": 0.1, "learned_initial_state": True}),
     ("projected_lstm:5+gru:4", {"learned_initial_state": True, "dropout": 0.1}),
 )
+SIGNED = tuple(
+    (f"{name}:8", {"negative_eigenvalues": True})
+    for name in ("min_gru", "min_lstm", "rg_lru", "selective", "hgrn", "gated_delta")
+)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +86,9 @@ def test_what_was_recorded_at_training_is_met(made, layer):
     assert found.largest <= 1e-5
 
 
-@pytest.mark.parametrize(("layer", "options"), [*((layer, {}) for layer in MADE_OF), *NOISE])
+@pytest.mark.parametrize(
+    ("layer", "options"), [*((layer, {}) for layer in MADE_OF), *NOISE, *SIGNED]
+)
 @torch.no_grad()
 def test_runs_are_those_of_float64_with_restarts_and_cuts(made, layer, options):
     run, model = made(layer, options)

@@ -160,6 +160,7 @@ def test_runs_are_named_after_their_data(tmp_path, monkeypatch):
         ),
         ({"layer": "mlstm:30", "memory": 9}, "options of mlstm among heads, got memory; leave it"),
         ({"layer": "rg_lru:4", "learned_initial_state": True}, "got learned_initial_state"),
+        ({"layer": "gru:4", "negative_eigenvalues": True}, "got negative_eigenvalues"),
         ({"embedding_dropout": 0.1}, "got --embedding-dropout, which is for language"),
         (
             {"embedding_dropout": 1.0, "data": "demo:reber", "window": None},

@@ -207,6 +207,15 @@ def train(
             rich_help_panel=_MODEL,
         ),
     ] = False,
+    negative_eigenvalues: Annotated[
+        bool,
+        typer.Option(
+            "--negative-eigenvalues",
+            help="Let linear recurrences turn their states around, which counting modulo two "
+            "needs.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = False,
     lanes: Annotated[
         int | None,
         typer.Option(help="Pieces of the data read side by side.", rich_help_panel=_TRAINING),
@@ -303,6 +312,7 @@ def train(
                 weight_drop=weight_drop,
                 memory=memory,
                 learned_initial_state=learned_initial_state,
+                negative_eigenvalues=negative_eigenvalues,
                 lanes=lanes,
                 window=window,
                 bptt=bptt,

@@ -4,7 +4,7 @@ Masks are not drawn here, since nothing is dropped in evaluation; their seeds an
 on, so that a state means the same to the trained model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,9 @@ from throughtime.runtime.layer import (
     silu,
 )
 from throughtime.runtime.native import NativeCell, compiled
+
+OPTIONS = ("learned_initial_state", "negative_eigenvalues")
+"""Fields of a configuration that are options of layers, each given to those that take it."""
 
 LAYERS: dict[str, type[Any]] = {
     **classic.LAYERS,
@@ -214,7 +217,7 @@ def build(
     *,
     dropout: bool,
     zoneout: float | None,
-    learned_initial_state: bool,
+    options: Collection[str],
 ) -> Layer:
     """Build what a configuration says, as `layers.build` does.
 
@@ -224,7 +227,7 @@ def build(
         input_size: F.
         dropout: whether there was dropout between layers in training.
         zoneout: of the noise within layers; None where there was no noise.
-        learned_initial_state: whether classic layers learned theirs.
+        options: those of `OPTIONS` that were asked for.
 
     Raises:
         BundleError: a weight is not there, or of another shape.
@@ -233,7 +236,7 @@ def build(
     size = input_size
     for place, each in enumerate(spec.layers):
         own = weights if len(spec.layers) == 1 else weights.part(f"layers.{place}")
-        layers.append(_build_layer(each, own, size, zoneout, learned_initial_state))
+        layers.append(_build_layer(each, own, size, zoneout, options))
         size = each.hidden_size
     return layers[0] if len(layers) == 1 else Stack(layers, dropout=dropout)
 
@@ -243,18 +246,18 @@ def _build_layer(
     weights: Weights,
     input_size: int,
     zoneout: float | None,
-    learned_initial_state: bool,
+    options: Collection[str],
 ) -> Layer:
     in_block = "block" in spec.words
     size = spec.hidden_size if in_block else input_size
     within = weights.part("layer") if in_block else weights
     own = within.part("layers.1") if "conv" in spec.words else within
     kind = LAYERS[spec.name]
-    # A reservoir is drawn, not trained: it learns no state, and no noise goes into it.
+    # A reservoir is drawn, not trained: no noise goes into it.
     is_trained = issubclass(kind, Classic) and kind is not classic.EchoState
-    options = {"learned_initial_state": True} if learned_initial_state and is_trained else {}
     is_noisy = zoneout is not None and is_trained
-    layer = kind(own.part("layer") if is_noisy else own, size, spec.hidden_size, **options)
+    given = dict.fromkeys((name for name in kind.options if name in options), True)
+    layer = kind(own.part("layer") if is_noisy else own, size, spec.hidden_size, **given)
     if compiled(layer):
         layer = NativeCell(layer)
     if zoneout is not None and is_trained:

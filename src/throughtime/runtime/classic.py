@@ -5,6 +5,7 @@ gate are coupled. The equations are in the docstrings of the layers of the same 
 """
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -32,6 +33,7 @@ class Classic(Layer):
 
     gates: int
     names: tuple[str, ...] = ("h",)
+    options: ClassVar[tuple[str, ...]] = ("learned_initial_state",)
     cell: str | None = None
     """The compiled cell of the same maths."""
 
@@ -235,6 +237,8 @@ class LayerNormLSTM(_Normalised, LSTM):
 
 class EchoState(RNN):
     """A reservoir that is drawn and not trained, with a leak of 1: an RNN without a second bias."""
+
+    options = ()
 
     def __init__(self, weights: Weights, input_size: int, hidden_size: int) -> None:
         self.input_size, self.hidden_size = input_size, hidden_size

@@ -38,6 +38,7 @@ class ModelConfig(NamedTuple):
     mask_span: int = 128
     memory: int | None = None
     learned_initial_state: bool = False
+    negative_eigenvalues: bool = False
 
 
 class ForecastOptions(NamedTuple):
@@ -183,6 +184,7 @@ def read_model(content: Any) -> ModelConfig:
         mask_span=fields.whole("mask_span", 1, None, 128),
         memory=fields.maybe("memory", 3, None),
         learned_initial_state=fields.truth("learned_initial_state"),
+        negative_eigenvalues=fields.truth("negative_eigenvalues"),
     )
     if (made.features is None) == (made.symbols is None):
         raise fields.misfit("", "either features or symbols", "both or neither")

@@ -27,15 +27,27 @@ from throughtime.runtime.layer import (
 
 
 class _Diagonal(Layer):
-    """h = a h + b, elementwise."""
+    """h = a h + b, elementwise; with negative eigenvalues h = (2 a - 1) h + b."""
 
-    def __init__(self, input_size: int, output_size: int, state_size: int) -> None:
+    options = ("negative_eigenvalues",)
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        state_size: int,
+        *,
+        negative_eigenvalues: bool = False,
+    ) -> None:
         self.input_size, self.output_size = input_size, output_size
         self.leaves = (Leaf("state", (state_size,)),)
+        self.negative_eigenvalues = negative_eigenvalues
 
     def step(self, x: Array, state: State) -> tuple[Array, list[Array]]:
         """Take one step."""
         a, b = self.coefficients(x)
+        if self.negative_eigenvalues:
+            a = 2 * a - 1
         h = a * state[0] + b
         return self.read_out(h, x), [h]
 
@@ -51,8 +63,10 @@ class _Diagonal(Layer):
 class MinGRU(_Diagonal):
     """The minimal gated recurrent unit."""
 
-    def __init__(self, weights: Weights, input_size: int, hidden_size: int) -> None:
-        super().__init__(input_size, hidden_size, hidden_size)
+    def __init__(
+        self, weights: Weights, input_size: int, hidden_size: int, **options: bool
+    ) -> None:
+        super().__init__(input_size, hidden_size, hidden_size, **options)
         self.update_gate = Linear(weights.part("update_gate"), input_size, hidden_size)
         self.candidate = Linear(weights.part("candidate"), input_size, hidden_size)
 
@@ -65,8 +79,10 @@ class MinGRU(_Diagonal):
 class MinLSTM(_Diagonal):
     """The minimal long short-term memory."""
 
-    def __init__(self, weights: Weights, input_size: int, hidden_size: int) -> None:
-        super().__init__(input_size, hidden_size, hidden_size)
+    def __init__(
+        self, weights: Weights, input_size: int, hidden_size: int, **options: bool
+    ) -> None:
+        super().__init__(input_size, hidden_size, hidden_size, **options)
         self.forget_gate = Linear(weights.part("forget_gate"), input_size, hidden_size)
         self.input_gate = Linear(weights.part("input_gate"), input_size, hidden_size)
         self.candidate = Linear(weights.part("candidate"), input_size, hidden_size)
@@ -80,8 +96,10 @@ class MinLSTM(_Diagonal):
 class RGLRU(_Diagonal):
     """The real-gated linear recurrent unit."""
 
-    def __init__(self, weights: Weights, input_size: int, hidden_size: int) -> None:
-        super().__init__(input_size, hidden_size, hidden_size)
+    def __init__(
+        self, weights: Weights, input_size: int, hidden_size: int, **options: bool
+    ) -> None:
+        super().__init__(input_size, hidden_size, hidden_size, **options)
         self.enter = Linear(weights.part("enter"), input_size, hidden_size)
         self.gate_weights = weights.take("gate_weights", 2, 1, hidden_size, hidden_size)
         self.gate_biases = weights.take("gate_biases", 2, hidden_size)
@@ -101,8 +119,10 @@ class RGLRU(_Diagonal):
 class HGRN(_Diagonal):
     """The hierarchically gated recurrent network's layer, with a lower bound of zero."""
 
-    def __init__(self, weights: Weights, input_size: int, hidden_size: int) -> None:
-        super().__init__(input_size, hidden_size, hidden_size)
+    def __init__(
+        self, weights: Weights, input_size: int, hidden_size: int, **options: bool
+    ) -> None:
+        super().__init__(input_size, hidden_size, hidden_size, **options)
         self.forget_gate = Linear(weights.part("forget_gate"), input_size, hidden_size)
         self.candidate = Linear(weights.part("candidate"), input_size, hidden_size)
         self.output_gate = Linear(weights.part("output_gate"), input_size, hidden_size)
@@ -123,8 +143,10 @@ class HGRN(_Diagonal):
 class SelectiveSSM(_Diagonal):
     """The selective state space, with 16 states for each channel."""
 
-    def __init__(self, weights: Weights, input_size: int, hidden_size: int) -> None:
-        super().__init__(input_size, hidden_size, hidden_size * _STATES)
+    def __init__(
+        self, weights: Weights, input_size: int, hidden_size: int, **options: bool
+    ) -> None:
+        super().__init__(input_size, hidden_size, hidden_size * _STATES, **options)
         rank = math.ceil(hidden_size / 16)
         self.enter = Linear(weights.part("enter"), input_size, hidden_size, bias=False)
         self.narrow = Linear(weights.part("narrow"), hidden_size, rank, bias=False)

@@ -9,7 +9,7 @@ Shape letters: B lanes, F features, H state size, D output size.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -90,6 +90,7 @@ class Layer:
         input_size: F.
         output_size: D.
         leaves: of its state, in order.
+        options: of a model's configuration that its class takes.
         backend: what its steps run on: "numpy" or "native".
     """
 
@@ -97,6 +98,7 @@ class Layer:
     output_size: int
     leaves: tuple[Leaf, ...]
     backend = "numpy"
+    options: ClassVar[tuple[str, ...]] = ()
 
     def initial(self, lanes: int) -> list[Array]:
         """Return the state before the first step: zeros, if a layer says nothing else."""

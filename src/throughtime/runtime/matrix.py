@@ -105,8 +105,18 @@ class MLSTM(_Heads):
 class GatedDeltaNet(_Heads):
     """A matrix memory that forgets, and overwrites what it has under a key."""
 
-    def __init__(self, weights: Weights, input_size: int, hidden_size: int) -> None:
+    options = ("negative_eigenvalues",)
+
+    def __init__(
+        self,
+        weights: Weights,
+        input_size: int,
+        hidden_size: int,
+        *,
+        negative_eigenvalues: bool = False,
+    ) -> None:
         super().__init__(input_size, hidden_size)
+        self.most_written = 2 if negative_eigenvalues else 1
         self.leaves = (Leaf("s", (_HEADS, self.size, self.size)),)
         self.query, self.key, self.value, self.output_gate = (
             Linear(weights.part(name), input_size, hidden_size, bias=False)
@@ -121,7 +131,7 @@ class GatedDeltaNet(_Heads):
     def step(self, x: Array, state: State) -> tuple[Array, list[Array]]:
         """Take one step."""
         keep = np.exp(-softplus(self.forget_gate(x)) * self.rate)[:, :, None]
-        beta = sigmoid(self.write_gate(x))[:, :, None]
+        beta = self.most_written * sigmoid(self.write_gate(x))[:, :, None]
         q, k, v = (silu(self.split(each(x))) for each in (self.query, self.key, self.value))
         q, k = _unit(q), _unit(k)
         s = keep[..., None] * state[0]

@@ -10,7 +10,7 @@ import numpy as np
 
 from throughtime.errors import BundleError, OptionError, ShapeError, StateError
 from throughtime.layer_text import read_layers
-from throughtime.runtime.around import Noise, build, check_name
+from throughtime.runtime.around import OPTIONS, Noise, build, check_name
 from throughtime.runtime.config import Config
 from throughtime.runtime.layer import Array, Leaf, Linear, Weights
 
@@ -51,7 +51,7 @@ class Network:
             size,
             dropout=made.dropout > 0,
             zoneout=made.zoneout if noisy else None,
-            learned_initial_state=made.learned_initial_state,
+            options=[name for name in OPTIONS if getattr(made, name)],
         )
         self.head = Linear(weights.part("head"), self.layers.output_size, made.outputs)
         weights.check_all_taken()

@@ -53,6 +53,7 @@ def fit(
     weight_drop: float = 0.0,
     memory: int | None = None,
     learned_initial_state: bool = False,
+    negative_eigenvalues: bool = False,
     lanes: int | None = None,
     window: int | None = None,
     bptt: Literal["truncated", "full"] | None = None,
@@ -88,6 +89,8 @@ def fit(
         weight_drop: share of recurrent weights of classic layers dropped.
         memory: steps that the gates should remember from the start (chrono initialisation).
         learned_initial_state: whether the state that a sequence starts from is learned.
+        negative_eigenvalues: whether linear recurrences may turn their states around at a step,
+            which counting modulo two needs.
         lanes: B; as many as the data fills, up to the task's choice, when None.
         window: T of a window; the task's choice when None.
         bptt: "truncated" (when None) or "full"; independent sequences are always read whole.
@@ -165,6 +168,7 @@ def fit(
             weight_drop=weight_drop,
             memory=memory,
             learned_initial_state=learned_initial_state,
+            negative_eigenvalues=negative_eigenvalues,
             **for_symbols,
         )
         choices.check_layers(model_config)

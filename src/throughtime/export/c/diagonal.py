@@ -192,6 +192,6 @@ def check_options(layer: LinearRecurrent) -> None:
     """
     if getattr(layer, "negative_eigenvalues", False):
         raise OptionError(
-            f"expected a {type(layer).__name__} without negative_eigenvalues for C, got one with; "
+            f"expected {type(layer).__name__} without negative_eigenvalues for C, got it with; "
             "there is no C for that"
         )
