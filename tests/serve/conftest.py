@@ -1,4 +1,5 @@
 import pytest
+from redis_servers import Team, Worker, start_redis
 from servers import train
 
 import throughtime as tt
@@ -39,3 +40,31 @@ def text_run(tmp_path_factory):
         window=16,
         show=False,
     )
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A Redis for one test."""
+    started = start_redis(tmp_path)
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def store_of(server):
+    """Makes a store of a run, which is a worker of its own; all are closed at the end."""
+    made = []
+
+    def make(run, **options):
+        made.append(Worker(server.url, run.fingerprint, **{"expiry": 60.0, **options}))
+        return made[-1]
+
+    yield make
+    for store in made:
+        store.close()
+
+
+@pytest.fixture
+def team(run, store_of):
+    """Two engines that share a store."""
+    return Team(run, store_of)

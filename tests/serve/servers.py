@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -145,16 +146,29 @@ def free_port():
         return listening.getsockname()[1]
 
 
-class Process:
-    """A server in a process of its own; `address` once it takes connections."""
+_OF_LEASE = """
+import sys
+from throughtime.cli import main
+from throughtime.serve.store import RedisStore
+RedisStore.__init__.__kwdefaults__["lease"] = float(sys.argv[1])
+sys.exit(main(sys.argv[2:]))
+"""
 
-    def __init__(self, run, *options, environment=None, errors=None):
+
+class Process:
+    """A server in a process of its own; `address` once it takes connections.
+
+    With a lease of so many seconds, tests need not wait as long as others do.
+    """
+
+    def __init__(self, run, *options, environment=None, errors=None, lease=None):
         settings = os.environ | {
             "PYTHONPATH": str(SOURCES),
             "PYTHONDONTWRITEBYTECODE": "1",
             "OMP_NUM_THREADS": "1",
         }
-        words = ["-m", "throughtime", "serve", run.path, "--port", 0, "--json"]
+        words = ["-m", "throughtime"] if lease is None else ["-c", _OF_LEASE, lease]
+        words += ["serve", run.path, "--port", 0, "--json"]
         words += ["--deadline", SECONDS, *options]
         self.errors = errors
         self.child = subprocess.Popen(
@@ -186,6 +200,13 @@ class Process:
         self.child.send_signal(number)
         _, err = self.child.communicate(timeout=SECONDS)
         return self.child.returncode, (err or b"").decode()
+
+    def written(self):
+        """How often it has written a snapshot, or copies."""
+        with self.client() as client:
+            text = client.get("/metrics").text
+        found = re.search(r'snapshots_total{result="written"} (\S+)', text)
+        return float(found[1]) if found else 0.0
 
     def kill(self):
         """End it without asking."""

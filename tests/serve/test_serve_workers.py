@@ -1,110 +1,17 @@
 """Sequences that leave a worker and go on in another one, without a seam."""
 
 import asyncio
-import shutil
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from servers import SECONDS, ask, free_port, process, row, rows, step, talk, wait_until
+from redis_servers import answer_of, sessions_of
+from servers import ask, free_port, process, row, rows, step, talk, wait_until
 
 import throughtime as tt
 from throughtime.errors import OptionError
 from throughtime.serve import RedisStore, Service
-from throughtime.serve.engine import Engine
 from throughtime.serve.refusals import Refusal
-from throughtime.serve.steps import Answer, Step
-
-
-class Redis:
-    """A Redis of its own, on this machine alone."""
-
-    def __init__(self, folder):
-        self.port = free_port()
-        self.folder = folder
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.start()
-
-    def start(self):
-        self.child = subprocess.Popen(
-            [
-                *("redis-server", "--port", str(self.port), "--bind", "127.0.0.1"),
-                *("--save", "", "--appendonly", "no", "--dir", str(self.folder)),
-            ],
-            stdout=subprocess.DEVNULL,
-        )
-        wait_until(self.answers)
-
-    def answers(self):
-        import redis
-
-        with redis.Redis.from_url(self.url) as client:
-            try:
-                return client.ping()
-            except redis.ConnectionError:
-                return False
-
-    def stop(self):
-        self.child.terminate()
-        self.child.wait(timeout=SECONDS)
-
-
-@pytest.fixture
-def server(tmp_path):
-    if shutil.which("redis-server") is None:
-        pytest.skip("needs redis-server")
-    pytest.importorskip("redis", reason="needs the package redis")
-    started = Redis(tmp_path)
-    yield started
-    started.stop()
-
-
-@pytest.fixture
-def store_of(server):
-    """Makes a store of a run; all are closed at the end."""
-    made = []
-
-    def make(run, **options):
-        made.append(RedisStore(server.url, run.fingerprint, **{"expiry": 60.0, **options}))
-        return made[-1]
-
-    yield make
-    for store in made:
-        store.close()
-
-
-class Shelf:
-    """A store in memory; a forgetful one takes what it gets while nobody hears of it."""
-
-    def __init__(self, *, forgetful=False):
-        self.states = {}
-        self.away = False
-        self.forgetful = forgetful
-
-    def _check(self):
-        if self.away:
-            raise Refusal("store_unavailable", "expected to ask the shelf, got nothing")
-
-    def take(self, keys):
-        self._check()
-        return {key: self.states.pop(key) for key in keys if key in self.states}
-
-    def put(self, states):
-        if not self.away or self.forgetful:
-            self.states |= states
-        self._check()
-
-
-def sessions_of(run, key, given):
-    sessions = tt.Sessions(run, slots=1)
-    return [sessions.step({key: each})[key] for each in given]
-
-
-def answer_of(result):
-    status, body = result
-    assert status == 200, body
-    return body["answers"][0]["answer"]
 
 
 @pytest.mark.slow
@@ -118,7 +25,8 @@ def test_a_sequence_goes_on_in_another_process(plain_run, server):
         answers = [
             answer_of(one.step(step("north", each, start=each is given[0]))) for each in given[:4]
         ]
-        assert other.step(step("north", given[4]))[0] == 404
+        status, body = other.step(step("north", given[4]))
+        assert (status, body["error"]["code"]) == (503, "elsewhere")
         code, err = one.end()
         assert code == 0, err
         assert "1 sequence in Redis" in err
@@ -167,34 +75,37 @@ def test_what_nobody_used_comes_back_from_redis(run, store_of):
 
 
 def test_a_sequence_is_given_to_one_worker_only(run, store_of):
-    """However many ask for it in the same moment."""
+    """However many ask for it in the same moment; the other one hears where it is."""
     first, second = store_of(run), store_of(run)
     keys = [f"key {number}" for number in range(300)]
     first.put({key: key.encode() for key in keys})
 
     def take(store):
-        return [key for part in np.array_split(keys, 30) for key in store.take(part.tolist())]
+        parts = [store.take(part.tolist()) for part in np.array_split(keys, 30)]
+        return {key for found, _ in parts for key in found}, set().union(
+            *(elsewhere for _, elsewhere in parts)
+        )
 
     with ThreadPoolExecutor(2) as threads:
-        one, other = threads.map(take, (first, second))
+        (one, not_one), (other, not_other) = threads.map(take, (first, second))
     assert sorted([*one, *other]) == sorted(keys)
-    assert first.take(keys) == {}
+    assert (not_one, not_other) == (other, one)
 
 
 def test_what_nobody_takes_is_forgotten(run, store_of):
     store = store_of(run, expiry=1.0)
     store.put({"a": b"x"})
-    wait_until(lambda: not store._client.exists(store._prefix + "a"))
-    assert store.take(["a"]) == {}
+    wait_until(lambda: store.record_of("a") is None)
+    assert store.take(["a"]) == ({}, set())
 
 
 def test_no_run_finds_the_sequences_of_another(run, other_run, store_of):
     store_of(run).put({"a": b"x"})
-    assert store_of(other_run).take(["a"]) == {}
-    assert store_of(run).take(["a"]) == {"a": b"x"}
+    assert store_of(other_run).take(["a"]) == ({}, set())
+    assert store_of(run).take(["a"]) == ({"a": (b"x", False)}, set())
 
 
-@pytest.mark.parametrize("content", [b"", b"\x80\x04.", b"\0" * 4000, b"{}"])
+@pytest.mark.parametrize("content", [b"\x80\x04.", b"\0" * 4000, b"{}"])
 def test_what_is_no_state_in_redis_is_refused(run, store_of, content):
     store = store_of(run)
     store.put({"a": content})
@@ -239,6 +150,24 @@ def test_without_redis_open_sequences_go_on(run, server, store_of):
     assert answers["b"] == sessions_of(run, "b", given["b"])
 
 
+def test_a_redis_that_does_not_answer_takes_little_of_the_time(run, server):
+    now, asked = [0.0], []
+
+    def wait():
+        asked.append(now[0])
+        now[0] += 1.0
+        raise OSError("nothing came")
+
+    store = RedisStore(server.url, run.fingerprint, expiry=60.0, clock=lambda: now[0])
+    for _ in range(100):
+        with pytest.raises(Refusal, match="expected to ask Redis"):
+            store._asked(wait)
+        now[0] += 0.25
+    store.close()
+    assert len(asked) > 3
+    assert min(np.diff(asked)) >= 6
+
+
 def test_an_address_without_redis_is_one_line(run):
     with pytest.raises(OptionError, match="expected the address of a Redis") as refused:
         RedisStore(f"redis://:secret@127.0.0.1:{free_port()}/0", run.fingerprint, expiry=60.0)
@@ -252,47 +181,12 @@ def test_what_is_no_address_is_one_line(run, url):
         RedisStore(url, run.fingerprint, expiry=60.0)
 
 
-def test_a_snapshot_and_a_store_do_not_go_together(run, tmp_path):
+@pytest.mark.parametrize("options", [{"expiry": 0.5}, {"expiry": 60.0, "lease": 0.0}])
+def test_seconds_that_can_not_be_are_one_line(run, options):
+    with pytest.raises(OptionError, match=r"expected an? \w+ (of 1|above 0)"):
+        RedisStore("redis://127.0.0.1", run.fingerprint, **options)
+
+
+def test_a_snapshot_and_a_store_do_not_go_together(run, tmp_path, store_of):
     with pytest.raises(OptionError, match="a snapshot or a store, got both"):
-        Service(run, snapshot=tmp_path / "kept", store=Shelf())
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_whatever_comes_and_goes_answers_are_those_of_an_unbroken_sequence(run, seed):
-    """Random steps, starts, ends, forks and absences of the store, with hardly any room."""
-    random = np.random.default_rng(seed)
-    shelf = Shelf(forgetful=seed % 2 == 1)
-    engine = Engine(run, slots=int(random.integers(1, 5)), idle=None, store=shelf)
-    told: dict[str, list] = {}
-    hour = 0
-    for _ in range(60):
-        shelf.away = random.random() < 0.15
-        hour += 1
-        steps = []
-        for _ in range(int(random.integers(1, 7))):
-            cells = row(hour if random.random() < 0.9 else -1)
-            if random.random() < 0.1:
-                cells["y"] = "much"
-            start, end = random.random() < 0.3, random.random() < 0.2
-            steps.append(Step(f"s{random.integers(6)}", cells, start, end))
-        for asked, outcome in zip(steps, engine.run(steps), strict=True):
-            history = told.get(asked.key)
-            if isinstance(outcome, Refusal):
-                code = outcome.code
-                assert code in ("unknown_sequence", "unreadable_row", "store_unavailable")
-                if code == "unknown_sequence":
-                    assert history is None
-                    assert not asked.start
-                continue
-            assert isinstance(outcome, Answer)
-            assert outcome.started == (asked.start or history is None)
-            if asked.start:
-                history = told[asked.key] = []
-            assert history is not None
-            history.append(asked.row)
-            assert outcome.values == sessions_of(run, asked.key, history)[-1]
-            if asked.end:
-                del told[asked.key]
-    shelf.away = False
-    engine.drain()
-    assert sorted(shelf.states) == sorted(told)
+        Service(run, snapshot=tmp_path / "kept", store=store_of(run))

@@ -49,14 +49,21 @@ def serve(
         ),
     ] = None,
     snapshot_every: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="How often it is written.")
+        float,
+        typer.Option(
+            min=0.1,
+            metavar="SECONDS",
+            help="How often it is written; with --redis, how often open sequences are copied "
+            "there.",
+        ),
     ] = 60.0,
     redis: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
             envvar="THROUGHTIME_REDIS",
-            help="Where sequences go that leave, and other workers find them.",
+            help="Where sequences go that leave, and copies of those that are open; other workers "
+            "find them there.",
         ),
     ] = None,
     redis_expiry: Annotated[

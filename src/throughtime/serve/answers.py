@@ -38,6 +38,7 @@ def _answer(step: Step, outcome: Outcome) -> dict[str, Any]:
             "sequence_id": step.key,
             "started": outcome.started,
             "ended": outcome.ended,
+            "restored": outcome.restored,
             "answer": outcome.values,
         }
     return {"sequence_id": step.key, "error": outcome.to_json()}

@@ -1,93 +1,25 @@
-"""The sequences of a server: `Sessions` under Triton's flags, with a place for those that leave.
+"""Rows to sequences: `Sessions` under Triton's flags.
 
 Everything here is called from one thread, one call after the other; who calls, and when, is in
 `batcher`. Nothing here knows HTTP.
 """
 
-import heapq
-import os
-import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from throughtime.errors import BundleError, DataError, OptionError
+from throughtime.errors import DataError, OptionError
+from throughtime.serve.ownership import open_elsewhere
 from throughtime.serve.refusals import Refusal
 from throughtime.serve.steps import Answer, Outcome, Step
-from throughtime.serve.store import Store
-from throughtime.stream.cells import show
-from throughtime.stream.sessions import Sessions
-from throughtime.tasks.forecast import ForecastTask
-
-if TYPE_CHECKING:
-    from throughtime.run import Run
+from throughtime.serve.worker import Worker, unknown
 
 
-class Engine:
-    """The sequences of one run.
+class Engine(Worker):
+    """A worker that reads rows.
 
     A row of an unknown sequence is refused unless it begins one: a sequence that went, by its end
     or for want of use, must not come back without its past and say nothing.
-
-    Where a new sequence finds no slot, it is refused; with a store, the one that was not used for
-    longest goes there, and comes back when it is asked for.
-
-    Args:
-        run: a forecast or language run.
-        slots: how many sequences there is room for.
-        idle: seconds without use after which a sequence goes; None for never.
-        implicit_start: whether a row of an unknown sequence begins it.
-        store: where sequences go that leave, or None.
-        snapshot: a file of sequences to go on with.
-
-    Attributes:
-        state_bytes: of an exported sequence.
-        columns: that a row may have.
-        required: those of them that every row must have.
-
-    Raises:
-        BundleError: the snapshot is none of this run.
-        OptionError: the run can't be served, or an argument is out of range.
     """
-
-    def __init__(
-        self,
-        run: "Run",
-        *,
-        slots: int,
-        idle: float | None,
-        implicit_start: bool = False,
-        store: Store | None = None,
-        snapshot: str | os.PathLike[str] | None = None,
-    ) -> None:
-        self.implicit_start = implicit_start
-        self.idle = idle
-        self._store = store
-        self._left: dict[str, bytes] = {}
-        # Of those that left: what may be in the store all the same, as its answer was lost.
-        self._unsure: set[str] = set()
-        self._now = time.monotonic()
-        options: dict[str, Any] = {
-            "slots": slots,
-            "idle": idle,
-            "leaving": None if store is None else self._left.__setitem__,
-            "clock": lambda: self._now,
-        }
-        probe = Sessions(run, slots=1)
-        probe.open("probe")
-        self.state_bytes = len(probe.export("probe"))
-        if snapshot is None:
-            self._sessions = Sessions(run, **options)
-        else:
-            self._sessions = Sessions.restore(run, snapshot, **options)
-        self.columns, self.required = _columns(run)
-
-    @property
-    def slots(self) -> int:
-        """How many sequences there is room for."""
-        return self._sessions.slots
-
-    def __len__(self) -> int:
-        return len(self._sessions)
 
     def run(self, steps: Sequence[Step]) -> list[Outcome]:
         """Read rows, those of one sequence one after the other, those of several together.
@@ -116,7 +48,10 @@ class Engine:
             for place, outcome in zip(now.values(), given, strict=True):
                 outcomes[place] = outcome
             rest = later
-        self._keep_left()
+        lost = self._agree()
+        for place, step in enumerate(steps):
+            if step.key in lost and isinstance(outcomes[place], Answer):
+                outcomes[place] = open_elsewhere(step.key)
         return [outcome for outcome in outcomes if outcome is not None]
 
     def fork(self, key: str, new: str) -> None:
@@ -134,7 +69,14 @@ class Engine:
             self._sessions.fork(key, new)
         except OptionError:
             raise self._full() from None
-        self._keep_left()
+        self._note_begun(new)
+        if self._owned is not None and key in self._owned.restored:
+            self._owned.restored.add(new)
+        lost = self._agree()
+        if key in lost and new not in lost and new in self._sessions:
+            self._sessions.close(new)
+            self._note_ended(new)
+        _check_kept(lost, key, new)
 
     def export(self, key: str) -> bytes:
         """Return a sequence as bytes.
@@ -145,7 +87,7 @@ class Engine:
         self._begin()
         self._recall(key)
         content = self._sessions.export(key)
-        self._keep_left()
+        _check_kept(self._agree(), key)
         return content
 
     def load(self, key: str, content: bytes) -> None:
@@ -157,7 +99,8 @@ class Engine:
         self._begin()
         self._check_new(key)
         self._load(key, content)
-        self._keep_left()
+        self._note_begun(key)
+        _check_kept(self._agree(), key)
 
     def close(self, key: str) -> None:
         """End a sequence.
@@ -168,66 +111,8 @@ class Engine:
         self._begin()
         self._recall(key)
         self._sessions.close(key)
-        self._keep_left()
-
-    def page(self, after: str, most: int) -> tuple[list[str], str | None]:
-        """List open sequences in alphabetical order.
-
-        Args:
-            after: the key that they come after; empty for the first page.
-            most: keys on the page.
-
-        Returns:
-            The keys, and what to give as `after` for the next page, None on the last one.
-        """
-        keys = heapq.nsmallest(most + 1, (key for key in self._sessions.keys if key > after))
-        return keys[:most], keys[most - 1] if len(keys) > most else None
-
-    def expire(self) -> int:
-        """Let go of what was idle for too long, and return how many these were."""
-        before = len(self._sessions)
-        self._begin()
-        self._keep_left()
-        return before - len(self._sessions)
-
-    def snapshot(self, path: str | os.PathLike[str]) -> None:
-        """Write all sequences into a file; may be called from any thread.
-
-        Raises:
-            BundleError: it can't be written.
-        """
-        self._sessions.snapshot(path)
-
-    def drain(self) -> int:
-        """Put all sequences into the store, and return how many these were.
-
-        Raises:
-            Refusal: the store can't be reached; then all are still here.
-        """
-        self._begin()
-        if self._store is None:
-            return 0
-        count = 0
-        keys = self._sessions.keys
-        for begin in range(0, len(keys), 1000):
-            some = keys[begin : begin + 1000]
-            self._store.put({key: self._sessions.export(key) for key in some})
-            for key in some:
-                self._sessions.close(key)
-            count += len(some)
-        self._store.put(self._left)
-        count += len(self._left)
-        self._left.clear()
-        return count
-
-    def _begin(self) -> None:
-        """Let the time go on, and let go of what was idle for too long.
-
-        Within a call the time stands still, so that nothing goes between two looks at it.
-        """
-        self._now = time.monotonic()
-        # A step of none does it, without looking at all that stay as `expire` does.
-        self._sessions.step({})
+        self._note_ended(key)
+        _check_kept(self._agree(), key)
 
     def _together(self, steps: Sequence[Step]) -> list[Outcome]:
         """Read a row of each of different sequences."""
@@ -252,10 +137,25 @@ class Engine:
             if step.key in refused:
                 outcomes.append(refused[step.key])
                 continue
+            started = step.key in began
+            outcomes.append(
+                Answer(answers[step.key], started, step.end, self._answered(step.key, started))
+            )
             if step.end:
                 self._sessions.close(step.key)
-            outcomes.append(Answer(answers[step.key], step.key in began, step.end))
+                self._note_ended(step.key)
         return outcomes
+
+    def _answered(self, key: str, started: bool) -> bool:
+        """Note that a sequence was stepped; return whether it comes from a copy and now says so."""
+        if self._owned is None:
+            return False
+        if started:
+            self._owned.begin(key)
+        self._owned.change([key])
+        restored = key in self._owned.restored
+        self._owned.restored.discard(key)
+        return restored
 
     def _step(
         self, rows: dict[str, dict[str, Any]], refused: dict[str, Refusal]
@@ -285,101 +185,15 @@ class Engine:
             if step.key in self._sessions or step.key in refused:
                 continue
             if not (step.start or self.implicit_start):
-                refused[step.key] = _unknown(step.key)
-            elif self._store is None and len(self._sessions) + new >= self.slots:
+                refused[step.key] = unknown(step.key)
+            elif self._owned is None and len(self._sessions) + new >= self.slots:
                 refused[step.key] = self._full()
             else:
                 new += 1
         return refused
 
-    def _bring(self, keys: Sequence[str]) -> dict[str, Refusal]:
-        """Bring sequences back from where they left to, and say which can't be."""
-        refused: dict[str, Refusal] = {}
-        if self._store is None:
-            return refused
-        here = self._left.keys() - self._unsure
-        asked = [key for key in keys if key not in self._sessions and key not in here]
-        found: dict[str, bytes] = {}
-        if asked:
-            try:
-                found = self._store.take(asked)
-                self._unsure.difference_update(asked)
-            except Refusal as refusal:
-                refused = dict.fromkeys(asked, refusal)
-        for key, content in found.items():
-            if key in self._left:
-                continue
-            try:
-                self._load(key, content)
-            except Refusal as refusal:
-                refused[key] = refusal
-        # One that was open may have had to go for these. Each that is brought back is the one used
-        # last, so this comes to an end.
-        while waiting := [key for key in keys if key in self._left and key not in refused]:
-            for key in waiting:
-                self._load(key, self._left.pop(key))
-        return refused
 
-    def _recall(self, key: str) -> None:
-        """Bring one sequence back, or refuse because there is none."""
-        refused = self._bring([key])
-        if refused:
-            raise refused[key]
-        if key not in self._sessions:
-            raise _unknown(key)
-
-    def _check_new(self, key: str) -> None:
-        refused = self._bring([key])
-        if key in refused and refused[key].code != "foreign_state":
-            raise refused[key]
-        if key in self._sessions:
-            raise Refusal(
-                "sequence_open",
-                f"expected a sequence that is not open, got {show(key)}; end it first",
-            )
-        if self._store is None and len(self._sessions) >= self.slots:
-            raise self._full()
-
-    def _load(self, key: str, content: bytes) -> None:
-        try:
-            self._sessions.load(key, content)
-        except BundleError as error:
-            raise Refusal("foreign_state", str(error)) from None
-
-    def _keep_left(self) -> None:
-        """Put what has left into the store; where it can't be reached, later."""
-        if self._store is None or not self._left:
-            return
-        try:
-            self._store.put(self._left)
-        except Refusal:
-            self._unsure.update(self._left)
-        else:
-            self._left.clear()
-            self._unsure.clear()
-
-    def _full(self) -> Refusal:
-        return Refusal(
-            "full",
-            f"expected a free slot for a new sequence, got {self.slots:,} that are taken; end "
-            "some, or serve with more --slots or a shorter --idle",
-        )
-
-
-def _unknown(key: str) -> Refusal:
-    return Refusal(
-        "unknown_sequence",
-        f"expected an open sequence, got {show(key)}, which is none (it ended, went after --idle, "
-        "or is of another worker); begin it with sequence_start",
-    )
-
-
-def _columns(run: "Run") -> tuple[list[str], list[str]]:
-    """Return the columns that a row may have, and those that it must have."""
-    if not isinstance(run.task, ForecastTask):
-        return ["text"], ["text"]
-    format = run.task.format
-    ahead = range(1, run.task.options.horizon + 1)
-    future = [f"{name}@+{k}" for name in format.known_future for k in ahead]
-    required = [format.time, format.target]
-    return [*required, *format.covariates, *future], required
+def _check_kept(lost: set[str], *keys: str) -> None:
+    for key in keys:
+        if key in lost:
+            raise open_elsewhere(key)

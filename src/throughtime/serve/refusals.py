@@ -19,6 +19,7 @@ STATUSES = {
     "foreign_state": 422,
     "defect": 500,
     "busy": 503,
+    "elsewhere": 503,
     "full": 503,
     "late": 503,
     "stopping": 503,
@@ -26,7 +27,14 @@ STATUSES = {
 }
 """The status of each code."""
 
-_RETRY_AFTER = {"busy": 1, "full": 5, "late": 1, "stopping": 5, "store_unavailable": 2}
+_RETRY_AFTER = {
+    "busy": 1,
+    "elsewhere": 5,
+    "full": 5,
+    "late": 1,
+    "stopping": 5,
+    "store_unavailable": 2,
+}
 
 
 class Refusal(ThroughtimeError):

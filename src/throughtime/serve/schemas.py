@@ -85,6 +85,11 @@ class StepAnswer(_Strict):
     sequence_id: StrictStr
     started: StrictBool | None = Field(None, description="Whether the sequence began with it.")
     ended: StrictBool | None = Field(None, description="Whether the sequence ended after it.")
+    restored: StrictBool | None = Field(
+        None,
+        description="Whether the sequence goes on from a copy with it, as its worker ended without "
+        "handing it on: rows that came after the copy are not in it.",
+    )
     answer: dict[str, Any] | None = Field(None, description="As `throughtime stream` gives it.")
     error: Error | None = None
 

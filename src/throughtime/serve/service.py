@@ -34,9 +34,9 @@ class Service:
         max_delay: seconds that the first row waits for others to be read with.
         snapshot: a file that sequences are kept in: gone on with at the start where it is there,
             written now and then and at the end.
-        snapshot_every: seconds between two of these.
-        store: where sequences go that leave, and all at the end. Not with `snapshot`: an old file
-            would bring back what another worker has gone on with.
+        snapshot_every: seconds between two of these, or between two copies in the store.
+        store: where sequences go that leave, and all at the end; and copies of those that are open.
+            Not with `snapshot`: an old file would bring back what another worker has gone on with.
         token: what clients must show, or None.
         limits: of bytes, steps, connections and seconds.
         tell: takes each line for people.
@@ -126,6 +126,11 @@ class Service:
             self._tasks.append(loop.create_task(self._expire(self.engine.idle)))
         if self.path is not None:
             self._tasks.append(loop.create_task(self._keep()))
+        if self._store is not None:
+            self._tasks.append(loop.create_task(self._renew(self._store.lease / 3)))
+            # What is not written again is forgotten at some time.
+            every = min(self._every, self._store.expiry / 4)
+            self._tasks.append(loop.create_task(self._copy(every)))
 
     async def drain(self) -> None:
         """Take no more, and wait for the answers that are under way on open streams."""
@@ -188,20 +193,46 @@ class Service:
                 self.metrics.snapshot("failed")
                 self._tell(str(error))
 
+    async def _renew(self, every: float) -> None:
+        """Let others know that this worker is there."""
+        while True:
+            await asyncio.sleep(every)
+            # Where too many wait for it, a tick does it in time.
+            with suppress(Refusal):
+                await self.batcher.call(self.engine.renew)
+
+    async def _copy(self, every: float) -> None:
+        """Copy what was stepped into the store now and then; what fails is copied the next time."""
+        told = False
+        while True:
+            await asyncio.sleep(every)
+            try:
+                for keys in await self.batcher.call(self.engine.uncopied):
+                    await self.batcher.call(self.engine.copy, keys)
+                self.metrics.snapshot("written")
+                told = False
+            except Refusal:
+                self.metrics.snapshot("failed")
+                if not told:
+                    self._tell(
+                        "expected to copy open sequences into Redis, got no answer; they go on, "
+                        "and are copied when it is back"
+                    )
+                told = True
+
     async def _give_away(self) -> int:
         """Put all sequences into the store, which may be away for a moment."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self.limits.grace
-        count = 0
+        count = self.engine.held
         while True:
-            before = len(self.engine)
             try:
-                return count + await self.batcher.call(self.engine.drain)
+                await self.batcher.call(self.engine.drain)
+                return count
             except Refusal as refusal:
-                count += before - len(self.engine)
                 if loop.time() > until:
                     raise BundleError(
-                        f"expected to put {len(self.engine):,} sequences into Redis, got no "
+                        f"expected to put {self.engine.held:,} sequences into Redis, got no "
                         f"answer from it for {self.limits.grace:g} s; these are lost"
                     ) from refusal
                 await asyncio.sleep(0.5)

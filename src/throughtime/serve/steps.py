@@ -28,11 +28,14 @@ class Answer(NamedTuple):
         values: as `Sessions.step` gives them.
         started: whether the sequence began with it.
         ended: whether it ended after it.
+        restored: whether it is the first of a sequence that goes on from a copy, as its worker
+            ended without handing it on.
     """
 
     values: dict[str, Any]
     started: bool
     ended: bool
+    restored: bool = False
 
 
 Outcome = Answer | Refusal
