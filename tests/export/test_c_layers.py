@@ -31,6 +31,15 @@ def test_layers_give_the_numbers_of_the_run(layer, tmp_path):
     assert not verdict.note
 
 
+@pytest.mark.parametrize("layer", ["min_gru:5+rg_lru:21", "min_lstm:7+hgrn:17", "selective:4"])
+def test_states_that_turn_around_do_so_in_c(layer, tmp_path):
+    run = train(tmp_path / "run", layer=layer, spread=0.05, negative_eigenvalues=True)
+    with running(run, tmp_path / "c") as runner:
+        verdict = verify(run, runner, steps=3000)
+    assert verdict.max_error < 5e-6
+    assert not verdict.note
+
+
 def test_stacks_cover_every_supported_layer():
     named = {part.split(":")[0] for stack in STACKS for part in stack.split("+")}
     assert named == set(SUPPORTED)

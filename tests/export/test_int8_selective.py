@@ -150,7 +150,7 @@ def test_numbers_without_measure_give_the_bits_of_the_twin(selective, tmp_path):
 
 def test_eigenvalues_below_zero_are_one_clear_error():
     layer = drawn(3, 5, negative_eigenvalues=True)
-    with pytest.raises(OptionError, match="expected a SelectiveSSM without negative_eigenvalues"):
+    with pytest.raises(OptionError, match="SelectiveSSM without negative_eigenvalues for int8"):
         round_layers(layer, Signal(waves(1, 4), BITS))
 
 

@@ -17,6 +17,7 @@ from throughtime.export.c import layout
 from throughtime.export.c.classic import array
 from throughtime.export.c.layout import Array
 from throughtime.export.c.program import Program
+from throughtime.layers import gates
 from throughtime.layers.hgrn import HGRN
 from throughtime.layers.lru import LRU
 from throughtime.layers.min_gru import MinGRU
@@ -24,28 +25,27 @@ from throughtime.layers.min_lstm import MinLSTM
 from throughtime.layers.rg_lru import RGLRU
 from throughtime.layers.s5 import S5
 from throughtime.layers.selective import SelectiveSSM
-from throughtime.recurrent import LinearRecurrent
 
 
 def add_min_gru(program: Program, layer: MinGRU, x: str) -> str:
     """Add a MinGRU."""
-    check_options(layer)
     name = program.name("min_gru")
     block = program.block(2, layer.hidden_size, gates=2)
     h = program.state(f"{name}_h", layer.hidden_size, block=block)
     maps = (layer.update_gate, layer.candidate)
-    program.call("min_gru", _linear(program, name, maps, block, "min_gru, z and c"), h, x)
+    of = _linear(program, name, maps, block, "min_gru, z and c")
+    program.call("min_gru", of, _turn(layer), h, x)
     return h
 
 
 def add_min_lstm(program: Program, layer: MinLSTM, x: str) -> str:
     """Add a MinLSTM."""
-    check_options(layer)
     name = program.name("min_lstm")
     block = program.block(3, layer.hidden_size, gates=3)
     h = program.state(f"{name}_h", layer.hidden_size, block=block)
     maps = (layer.forget_gate, layer.input_gate, layer.candidate)
-    program.call("min_lstm", _linear(program, name, maps, block, "min_lstm, f, i and c"), h, x)
+    of = _linear(program, name, maps, block, "min_lstm, f, i and c")
+    program.call("min_lstm", of, _turn(layer) - 1, h, x)
     return h
 
 
@@ -69,7 +69,6 @@ def add_s5(program: Program, layer: S5, x: str) -> str:
 @torch.no_grad()
 def add_rg_lru(program: Program, layer: RGLRU, x: str) -> str:
     """Add an RG-LRU."""
-    check_options(layer)
     if layer.groups != 1:
         raise OptionError(f"expected an rg_lru layer of 1 group for C, got {layer.groups}")
     name, units = program.name("rg_lru"), layer.hidden_size
@@ -85,14 +84,13 @@ def add_rg_lru(program: Program, layer: RGLRU, x: str) -> str:
     log_a = 8.0 * functional.logsigmoid(layer.rate)
     rates = layout.whole_blocks(array(log_a), block)
     rate = program.table(f"{name}_rate", rates, "rg_lru, log(a) where r is 1")
-    program.call("rg_lru", of, enter, rate, h, x, layer.input_size)
+    program.call("rg_lru", of, enter, rate, _turn(layer), h, x, layer.input_size)
     return h
 
 
 @torch.no_grad()
 def add_selective(program: Program, layer: SelectiveSSM, x: str) -> str:
     """Add a selective state space."""
-    check_options(layer)
     name, units, states = program.name("selective"), layer.hidden_size, layer.states
     h = program.state(f"{name}_h", units * states)
     program.need(units)
@@ -118,13 +116,12 @@ def add_selective(program: Program, layer: SelectiveSSM, x: str) -> str:
     fields = ", ".join(map(str, (*sizes, *tables)))
     program.layers.append(f"static const selective_layer {name} = {{{fields}}};")
     y = program.buffer(f"{name}_y", units)
-    program.call("selective", f"&{name}", y, h, x)
+    program.call("selective", f"&{name}", _turn(layer), y, h, x)
     return y
 
 
 def add_hgrn(program: Program, layer: HGRN, x: str) -> str:
     """Add an HGRN."""
-    check_options(layer)
     name, units = program.name("hgrn"), layer.hidden_size
     block = program.block(3, units, gates=3, arrays=2, more=8)
     h = program.state(f"{name}_h", units, block=block)
@@ -135,7 +132,7 @@ def add_hgrn(program: Program, layer: HGRN, x: str) -> str:
         f"{name}_leave", array(layer.leave.weight), array(layer.leave.bias), "hgrn, L and l"
     )
     y = program.buffer(f"{name}_y", units)
-    program.call("hgrn", of, float(layer.lower_bound), gain, leave, y, h, x)
+    program.call("hgrn", of, float(layer.lower_bound), _turn(layer), gain, leave, y, h, x)
     return y
 
 
@@ -184,14 +181,6 @@ def _rotation(
     return y
 
 
-def check_options(layer: LinearRecurrent) -> None:
-    """Refuse options that there is no C for.
-
-    Raises:
-        OptionError: the layer has one.
-    """
-    if getattr(layer, "negative_eigenvalues", False):
-        raise OptionError(
-            f"expected {type(layer).__name__} without negative_eigenvalues for C, got it with; "
-            "there is no C for that"
-        )
+def _turn(layer: MinGRU | MinLSTM | RGLRU | HGRN | SelectiveSSM) -> float:
+    """Return what C multiplies the lost share of a state by: 2 where it can be turned around."""
+    return gates.scale(negative=layer.negative_eigenvalues)

@@ -78,3 +78,16 @@ class Rounder:
 
 
 Adder = Callable[[Rounder, Any, Signal], Signal]
+
+
+def check_options(layer: Recurrent) -> None:
+    """Refuse options that there are no whole numbers for.
+
+    Raises:
+        OptionError: the layer has one.
+    """
+    if getattr(layer, "negative_eigenvalues", False):
+        raise OptionError(
+            f"expected {type(layer).__name__} without negative_eigenvalues for int8, got it with; "
+            "export it in float32"
+        )

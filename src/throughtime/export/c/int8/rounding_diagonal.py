@@ -7,7 +7,6 @@ from torch.nn import functional
 
 from throughtime.errors import OptionError
 from throughtime.export.c.classic import array
-from throughtime.export.c.diagonal import check_options
 from throughtime.export.c.int8.calibration import watch
 from throughtime.export.c.int8.diagonal import (
     IntegerHGRN,
@@ -19,7 +18,7 @@ from throughtime.export.c.int8.diagonal import (
 from throughtime.export.c.int8.layer import HANDED_ON, signal_bits, state_bits, whole
 from throughtime.export.c.int8.maps import IntegerAffine, affine, linear
 from throughtime.export.c.int8.numbers import GATE_BITS, SIGNAL
-from throughtime.export.c.int8.rounder import Rounder, Signal
+from throughtime.export.c.int8.rounder import Rounder, Signal, check_options
 from throughtime.layers.hgrn import HGRN
 from throughtime.layers.lru import LRU
 from throughtime.layers.min_gru import MinGRU

@@ -4,12 +4,11 @@ import numpy as np
 import torch
 
 from throughtime.export.c.classic import array
-from throughtime.export.c.diagonal import check_options
 from throughtime.export.c.int8.calibration import watch
 from throughtime.export.c.int8.layer import HANDED_ON, signal_bits, state_bits, whole
 from throughtime.export.c.int8.maps import affine, linear
 from throughtime.export.c.int8.numbers import LENGTH_BITS, SIGNAL
-from throughtime.export.c.int8.rounder import Rounder, Signal
+from throughtime.export.c.int8.rounder import Rounder, Signal, check_options
 from throughtime.export.c.int8.selective import IntegerSelective, rounded_rates
 from throughtime.layers.selective import SelectiveSSM
 

@@ -1,8 +1,9 @@
 /* The hierarchically gated network, whose forget gate is at least `bound`:
    f = bound + (1 - bound) sigmoid(W x + b), c = silu(V x + d), g = silu(U x + e);
-   h = f h + (1 - f) c, y = L (g gain h / rms(h)) + l */
-static void hgrn(const gated_layer *layer, float bound, const float *gain, const float *leave,
-                 float *y, float *h, const float *x)
+   h = (1 - turn (1 - f)) h + (1 - f) c; turn is 1, or 2 where the state can be turned around;
+   y = L (g gain h / rms(h)) + l */
+static void hgrn(const gated_layer *layer, float bound, float turn, const float *gain,
+                 const float *leave, float *y, float *h, const float *x)
 {
     float shown[MOST_UNITS];
     const float *weights = layer->weights;
@@ -13,7 +14,7 @@ static void hgrn(const gated_layer *layer, float bound, const float *gain, const
         weights = product(sums, weights + 3 * BLOCK_OF_FOURS, x, layer->inputs, 3 * count);
         for (int u = 0; u < BLOCK_OF_FOURS; u++) {
             const float enter = (1.0f - bound) * sigmoid(-sums[u]);
-            h[first + u] = (1.0f - enter) * h[first + u] + enter * silu(sums[count + u]);
+            h[first + u] = (1.0f - turn * enter) * h[first + u] + enter * silu(sums[count + u]);
             shown[first + u] = silu(sums[2 * count + u]);
         }
     }

@@ -1,7 +1,8 @@
-/* The minimal LSTM: f, i = sigmoid(W x + b), c = V x + d, h = (f h + i c) / (f + i).
+/* The minimal LSTM: f, i = sigmoid(W x + b), c = V x + d, h = ((f - less i) h + i c) / (f + i);
+   less is 0, or 1 where the state can be turned around.
    With sigmoid(x) = exp(min(x, 0)) / (1 + exp(-|x|)), the quotient is finite where both gates are
    shut. */
-static void min_lstm(const gated_layer *layer, float *h, const float *x)
+static void min_lstm(const gated_layer *layer, float less, float *h, const float *x)
 {
     const float *weights = layer->weights;
     for (int first = 0; first < layer->units; first += BLOCK_OF_FOURS) {
@@ -17,7 +18,8 @@ static void min_lstm(const gated_layer *layer, float *h, const float *x)
             const float apart = 0.5f * ((i - shut_i) - (f - shut_f)); /* min(i, 0) - min(f, 0) */
             const float enter = exponential_of(apart) * (1.0f + exponential_of(-shut_f));
             const float whole = 1.0f / (forget + enter);
-            h[first + u] = forget * whole * h[first + u] + enter * whole * sums[2 * count + u];
+            const float keep = (forget - less * enter) * whole;
+            h[first + u] = keep * h[first + u] + enter * whole * sums[2 * count + u];
         }
     }
 }

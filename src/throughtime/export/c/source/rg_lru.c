@@ -1,7 +1,8 @@
 /* The real-gated linear recurrent unit: u = W x + b, r, i = sigmoid(V u + d), a = exp(r rate);
-   h = a h + sqrt(1 - a^2) i u. The gates' layer reads u. */
-static void rg_lru(const gated_layer *gates, const float *enter, const float *rate, float *h,
-                   const float *x, int inputs)
+   h = (1 - turn (1 - a)) h + sqrt(1 - a^2) i u; turn is 1, or 2 where the state can be turned
+   around. The gates' layer reads u. */
+static void rg_lru(const gated_layer *gates, const float *enter, const float *rate, float turn,
+                   float *h, const float *x, int inputs)
 {
     float input[MOST_UNITS]; /* u, in whole blocks */
     const float *weights = gates->weights;
@@ -18,7 +19,7 @@ static void rg_lru(const gated_layer *gates, const float *enter, const float *ra
             /* 1 - a, as no difference of two numbers near one; 1 - a^2 = (1 - a) (1 + a) */
             const float lost = (1.0f - e.power) - e.power * e.rest;
             const float share = square_root(lost * (2.0f - lost) + 1e-12f);
-            h[first + u] += share * (i * input[first + u]) - lost * h[first + u];
+            h[first + u] += share * (i * input[first + u]) - turn * lost * h[first + u];
         }
     }
 }
