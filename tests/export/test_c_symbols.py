@@ -33,7 +33,7 @@ int main(void)
     for (int s = 0; s < MODEL_SYMBOLS; s++) {
         printf("%%.9g ", model_nats(logits, s));
     }
-    printf("\\n");
+    printf("\\n%%.9g %%.9g\\n", model_nats(logits, -1), model_nats(logits, MODEL_SYMBOLS));
     model_probabilities(logits);
     for (int s = 0; s < MODEL_SYMBOLS; s++) {
         printf("%%.9g ", logits[s]);
@@ -70,7 +70,8 @@ def test_probabilities_and_surprise_are_those_of_the_logits(mode, request, tmp_p
     logits = wanted[0, -1].double()
     np.testing.assert_allclose(lines[1], logits, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(lines[2], -logits.log_softmax(0), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(lines[3], logits.softmax(0), rtol=1e-5, atol=1e-8)
+    assert lines[3].tolist() == 2 * [lines[2][max(unknown, 0)]], "a symbol that is none"
+    np.testing.assert_allclose(lines[4], logits.softmax(0), rtol=1e-5, atol=1e-8)
 
 
 def test_bytes_give_the_numbers_of_the_run(bytes_run, tmp_path):

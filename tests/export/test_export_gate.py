@@ -103,6 +103,21 @@ def test_a_chaotic_model_is_held_to_what_float32_can_give(tmp_path):
     assert "enlarges rounding" in verdict.note
 
 
+def test_a_chaotic_model_does_not_hide_what_is_wrong_around_it(tmp_path):
+    run = train(tmp_path / "run", layer="rnn:20", spread=1.0)
+    before, after, message = FAULTS["a scale"]
+
+    def alter(source):
+        return source.replace(before, after)
+
+    with (
+        running(run, tmp_path / "c", alter=alter) as runner,
+        pytest.raises(MismatchError) as error,
+    ):
+        verify(run, runner, steps=100)
+    assert message in str(error.value)
+
+
 def test_material_of_the_gate_is_the_same_each_time(plain, text_run):
     for run in (plain, text_run):
         taken = [

@@ -266,6 +266,22 @@ def test_streams_that_were_saved_go_on(wide, tmp_path):
         assert answer_of(again.push, row) == answer_of(whole.push, row)
 
 
+def test_a_save_that_fails_leaves_the_old_file(wide, tmp_path, monkeypatch):
+    _, folder, _ = wide
+    streams, path = ForecastStreams(folder), tmp_path / "kept.npz"
+    streams.save(path)
+    before = path.read_bytes()
+
+    def fill_the_disk(file, **_):
+        file.write(before[:10])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(np, "savez", fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        streams.save(path)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [before]
+
+
 def test_a_stream_that_is_reset_begins_again(wide):
     _, folder, frame = wide
     rows = [row for row in odd_rows(frame) if row["unique_id"] == "key 0"][:30]

@@ -152,7 +152,9 @@ def test_compiled_cells_are_those_of_numpy(made, layer, monkeypatch):
 def test_language_models_run_here(tmp_path, mode, options):
     run = language_run(tmp_path / "run", "lstm:6x2", mode=mode, **options)
     model = load(run.path)
-    assert model.verify().rows > 50
+    found = model.verify()
+    assert found.rows > 50
+    assert f" {found.rows} steps of raw data " in str(found)
     symbols = np.random.default_rng(0).integers(0, model.network.symbols, (2, 30))
     resets = np.zeros((2, 30), dtype=bool)
     resets[1, 11] = True

@@ -11,7 +11,7 @@ from streams import START, arriving, table, train
 
 import throughtime as tt
 from throughtime import kernels
-from throughtime.errors import DataError, OptionError
+from throughtime.errors import DataError, OptionError, ThroughtimeError
 from throughtime.stream import Sessions, Stream
 from throughtime.stream.slab import NativeSlab, Slab
 
@@ -191,6 +191,8 @@ def test_what_can_be_no_key_is_refused(run, key):
 def test_arguments_out_of_range_are_refused(run, tmp_path, frame):
     with pytest.raises(OptionError, match="expected slots of 1 or more"):
         Sessions(run, slots=0)
+    with pytest.raises(ThroughtimeError, match="expected free memory for 1,000,000,000,000,000"):
+        Sessions(run, slots=10**15)
     for idle in (0.0, -1.0, math.nan):
         with pytest.raises(OptionError, match="expected idle above 0 seconds"):
             Sessions(run, idle=idle)

@@ -173,11 +173,11 @@ class _Gate:
                 # In units of the spread, so that those of the data play no part.
                 center, spread = wanted.mean(), float(wanted.std(correction=0)) or 1.0
                 got, wanted = (got - center) / spread, (wanted - center) / spread
-            rows = torch.tensor([len(wanted)])
+            # Where a model enlarges rounding, the first row is the one that has none yet.
+            rows = torch.tensor([len(wanted) if self.rounding.largest is None else 1])
             what = f"{name} of the raw data recorded at training"
             comparison.outputs(got[None], wanted[None], rows, what=what)
-        if self.rounding.largest is None:
-            demand(comparison)
+        demand(comparison)
 
     def long(self, steps: int) -> int:
         """Hold one lane, with its state carried all the way, against the same of the model."""

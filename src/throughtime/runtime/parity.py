@@ -38,8 +38,8 @@ class Verified(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.steps} steps and {self.rows} raw rows agree with what was recorded at "
-            f"training, to {self.largest:.1e} of {TOLERANCE:.0e}"
+            f"{self.steps} steps and {self.rows} steps of raw data agree with what was "
+            f"recorded at training, to {self.largest:.1e} of {TOLERANCE:.0e}"
         )
 
 

@@ -75,10 +75,10 @@ class Slab:
                 self.leaves[name] = (
                     held[place] if place < len(held) else np.empty(shape, first.dtype)
                 )
-        except (MemoryError, ValueError):
+        except (MemoryError, ValueError, RuntimeError) as error:  # The last one is torch's.
             raise ThroughtimeError(
                 f"expected free memory for {slots:,} slots, got less; use fewer"
-            ) from None
+            ) from error
 
     @property
     def row_bytes(self) -> int:

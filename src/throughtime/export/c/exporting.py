@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from throughtime.export.c.size import measure
 from throughtime.export.c.write import Around, write_header, write_source
 from throughtime.export.exported import Exported
 from throughtime.export.gate import verify
-from throughtime.files import write_atomically
+from throughtime.export.placing import folder_to_export_to, put_files
 from throughtime.run import Run, load
 from throughtime.tasks.forecast import ForecastTask
 from throughtime.tasks.language import LanguageTask
@@ -58,9 +57,7 @@ def to_c(
     if numbers not in NUMBERS:
         raise OptionError(f"expected numbers {' or '.join(NUMBERS)}, got {numbers!r}")
     run = run if isinstance(run, Run) else load(run)
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise OptionError(f"expected a folder to export to, got the file {folder}")
+    folder = folder_to_export_to(out)
     if numbers == "int8":
         from throughtime.export.c.int8.exporting import to_c_int8
 
@@ -76,15 +73,8 @@ def to_c(
             verdict = verify(run, runner)
         size = measure(aside, run.model.parameter_count(), program)
     texts[SIZES] = f"{size}\n"
-    put_texts(folder, texts)
+    put_files(folder, {file: text.encode() for file, text in texts.items()})
     return Exported(folder, tuple(texts), verdict, size)
-
-
-def put_texts(folder: Path, texts: Mapping[str, str]) -> None:
-    """Write files into a folder, each at once."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, text in texts.items():
-        write_atomically(folder / file, text.encode())
 
 
 def write_texts(run: Run) -> tuple[Program, dict[str, str]]:

@@ -29,6 +29,14 @@ _HEAD = """\
    Written by throughtime {version}; docs/export.md of throughtime says what is in here. */
 """
 
+_USE = """\
+/* A stream is a `model_state`, which `model_init` begins. The functions allocate nothing, take no
+   lock and keep nothing between calls but in that state; their constants are const, and may lie in
+   flash. So threads, tasks and interrupts may call them at once, each with states of its own. No
+   pointer may be NULL where nothing is said of it. The bytes of a state are for who has the same
+   MODEL_FINGERPRINT, machine and compiler. */
+"""
+
 _NEEDS = """\
 #include <string.h>
 
@@ -83,6 +91,7 @@ def write_header(program: Program, around: Around, layer: str) -> str:
         [
             _head(around, layer) + "#ifndef MODEL_H\n#define MODEL_H\n",
             "#include <stddef.h>\n#include <stdint.h>\n",
+            _USE,
             '#ifdef __cplusplus\nextern "C" {\n#endif\n',
             body,
             "#ifdef __cplusplus\n}\n#endif\n",

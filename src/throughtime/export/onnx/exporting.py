@@ -14,7 +14,7 @@ from throughtime.export.onnx.layer import SEQUENCE, STEP
 from throughtime.export.onnx.metadata import describe_run
 from throughtime.export.onnx.network import of_model
 from throughtime.export.onnx.size import GraphSize
-from throughtime.files import write_atomically
+from throughtime.export.placing import folder_to_export_to, put_files
 from throughtime.run import Run, load
 from throughtime.tasks.forecast import ForecastTask
 from throughtime.tasks.language import LanguageTask
@@ -45,17 +45,13 @@ def to_onnx(run: Run | str | os.PathLike[str], out: str | os.PathLike[str]) -> E
         MismatchError: a graph gives other numbers than the run.
     """
     run = run if isinstance(run, Run) else load(run)
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise OptionError(f"expected a folder to export to, got the file {folder}")
+    folder = folder_to_export_to(out)
     models = write_graphs(run)
     verdict = verify_graphs(run, models)
     contents = {name: model.SerializeToString() for name, model in models.items()}
     size = GraphSize(run.model.parameter_count(), {k: len(v) for k, v in contents.items()})
     contents |= runner_files()
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
+    put_files(folder, contents)
     return Exported(folder, tuple(contents), verdict, size)
 
 

@@ -3,7 +3,6 @@
 import copy
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from throughtime import kernels
 from throughtime.check.comparison import Comparison, difference
-from throughtime.errors import OptionError
 from throughtime.export.exported import Exported
 from throughtime.export.gate import Verdict, demand
 from throughtime.export.onnx.graph import Graph
@@ -28,7 +26,7 @@ from throughtime.export.onnx.network import (
 )
 from throughtime.export.onnx.sessions import Session
 from throughtime.export.onnx.size import GraphSize
-from throughtime.files import write_atomically
+from throughtime.export.placing import folder_to_export_to, put_files
 from throughtime.layers.sizes import parameter_count
 from throughtime.recurrent import Recurrent
 
@@ -70,9 +68,7 @@ def layer_to_onnx(layer: Recurrent, out: str | os.PathLike[str]) -> Exported:
         >>> tt.export.layer_to_onnx(tt.GRU(3, 5), folder).files
         ('step.onnx', 'sequence.onnx')
     """
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise OptionError(f"expected a folder to export to, got the file {folder}")
+    folder = folder_to_export_to(out)
     training = layer.training
     layer.eval()
     try:
@@ -81,9 +77,7 @@ def layer_to_onnx(layer: Recurrent, out: str | os.PathLike[str]) -> Exported:
     finally:
         layer.train(training)
     contents = {name: model.SerializeToString() for name, model in models.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
+    put_files(folder, contents)
     size = GraphSize(parameter_count(layer), {name: len(each) for name, each in contents.items()})
     return Exported(folder, tuple(models), verdict, size)
 

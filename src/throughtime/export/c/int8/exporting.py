@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from throughtime.export.c.compiler import FAST, STRICT
-from throughtime.export.c.exporting import SELFTEST, SIZES, put_texts, texts_of
+from throughtime.export.c.exporting import SELFTEST, SIZES, texts_of
 from throughtime.export.c.int8.calibration import stream_of
 from throughtime.export.c.int8.exported import IntegerExported
 from throughtime.export.c.int8.gate import verify_twin
@@ -23,6 +23,7 @@ from throughtime.export.c.program import Program
 from throughtime.export.c.runner import CRunner
 from throughtime.export.c.selftest import write_selftest
 from throughtime.export.c.size import measure
+from throughtime.export.placing import put_files
 from throughtime.run import Run
 
 
@@ -44,7 +45,7 @@ def to_c_int8(run: Run, folder: Path, calibrate: Any) -> IntegerExported:
         folder, (*texts, SIZES), verdict, size, network.calibration, beside, apart
     )
     texts[SIZES] = f"{made.report}\n"
-    put_texts(folder, texts)
+    put_files(folder, {file: text.encode() for file, text in texts.items()})
     return made
 
 

@@ -8,7 +8,8 @@
 #define MODEL_SERIES {SERIES} /* series that training knew */
 #define MODEL_POOLED MODEL_SERIES /* stands for any other series */
 
-/* One row, in the data's own units. NAN (of math.h) is a number that is missing. */
+/* One row, in the data's own units. NAN (of math.h) is a number that is missing. One that lies more
+   than a million scales from the middle of its column, or is infinite, counts as a million. */
 typedef struct {
     double y; /* {TARGET} */
 #if COVARIATES
@@ -56,20 +57,22 @@ void model_init(model_state *state, int series);
 /* Forget all rows: the next one is a first row. */
 void model_reset(model_state *state);
 
-/* Read the row of the next step, and forecast what follows. */
+/* Read the row of the next step, and forecast what follows. A stream gets its rows by this or by
+   `model_push`, not by both. */
 void model_step(model_state *state, const model_row *row, model_forecast *forecast);
 
 /* The same for `count` rows in a row, with a forecast after each. */
 void model_step_n(model_state *state, size_t count, const model_row *rows,
                   model_forecast *forecasts);
 
-/* Read a row of a time, {TIME_UNITS}. Steps that are missing are filled, as in training, and
-   a row that can't be put in order is dropped, which leaves state and forecast as they were.
-   `expected`, where it is not NULL, becomes the median that was forecast for this row, or NAN. */
+/* Read a row of a time: {TIME_UNITS}.
+   Steps that are missing are filled, as in training, and a row that can't be put in order is
+   dropped, which leaves state and forecast as they were. `expected`, where it is not NULL, becomes
+   the median that was forecast for this row, or NAN. */
 model_arrival model_push(model_state *state, int64_t time, const model_row *row,
                          model_forecast *forecast, double *expected);
 
-/* The median of a step ahead, 0 for the next step. */
+/* The median of a step ahead: 0 for the next step, to MODEL_HORIZON - 1. */
 double model_median(const model_forecast *forecast, int ahead);
 
 /* The network alone, in scaled units: MODEL_FEATURES numbers to MODEL_OUTPUTS numbers. */

@@ -9,12 +9,17 @@ void model_reset(model_state *state)
 {START}
 }
 
+static int in_vocabulary(int symbol)
+{
+    return symbol >= 0 && symbol < MODEL_SYMBOLS ? symbol : {SAFE};
+}
+
 void model_step(model_state *state, int symbol, float *logits)
 {
 #if BUFFERED
     {NUMBER} {Y}[{UNITS}];
 #endif
-    const int known = symbol >= 0 && symbol < MODEL_SYMBOLS ? symbol : {SAFE};
+    const int known = in_vocabulary(symbol);
 #if FLOATING
     const float *features = embedding + (size_t)known * {EMBEDDING};
     network(state, features{ARGUMENT});
@@ -96,5 +101,5 @@ float model_nats(const float *logits, int symbol)
     for (int s = 0; s < MODEL_SYMBOLS; s++) {
         sum += exponential_of(logits[s] - most);
     }
-    return logarithm(sum) - (logits[symbol] - most);
+    return logarithm(sum) - (logits[in_vocabulary(symbol)] - most);
 }

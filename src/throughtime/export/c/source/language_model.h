@@ -14,7 +14,8 @@ void model_init(model_state *state);
 /* Forget all symbols: the next one is a first one. */
 void model_reset(model_state *state);
 
-/* Read a symbol, 0 to MODEL_SYMBOLS - 1, and give a logit for each symbol that may be next. */
+/* Read a symbol, 0 to MODEL_SYMBOLS - 1, and give MODEL_SYMBOLS logits, one for each that may be
+   next. Any other number is read as symbol {SAFE}, here and below. */
 void model_step(model_state *state, int symbol, float *logits);
 
 /* The same for `count` symbols in a row, with MODEL_SYMBOLS logits after each. */
@@ -26,7 +27,7 @@ int model_symbol(uint32_t code_point);
 /* {CODE_POINT_OF} of a symbol. */
 uint32_t model_code_point(int symbol);
 
-/* Turn logits into probabilities, in place. */
+/* Turn MODEL_SYMBOLS logits into probabilities, in place. */
 void model_probabilities(float *logits);
 
 /* How surprising a symbol is that came after these logits, in nats. */

@@ -5,6 +5,7 @@ What rows and text mean is in `runner.py`, which belongs to this file.
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,22 @@ class Streams:
             numbers[slice(None) if lanes is None else list(lanes)] = self._blank[name]
 
     def save(self, path: str | Path) -> None:
-        """Keep the streams in a file of plain numbers; it belongs to this model alone."""
+        """Keep the streams in a file of plain numbers, whole or not at all.
+
+        It belongs to this model alone. Where writing fails, an older file is left as it was.
+        """
         told = json.dumps({"fingerprint": self.about["fingerprint"], **self._told()}).encode()
         kept = {name: numbers[: self.lanes] for name, numbers in self.kept.items()}
         kept["about"] = np.frombuffer(told, np.uint8)
-        with open(path, "wb") as file:
-            np.savez(file, **kept)  # type: ignore[arg-type]
+        partial = Path(f"{path}.{os.getpid()}.partial")
+        try:
+            with open(partial, "wb") as file:
+                np.savez(file, **kept)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def load(self, path: str | Path) -> None:
         """Go on with the streams that `save` kept, and with no others; nothing is executed."""
