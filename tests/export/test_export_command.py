@@ -50,6 +50,22 @@ def test_a_compiler_that_is_named_and_not_there_is_no_other(plain, tmp_path, cap
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ('cc "', "expected a command in the variable CC, got 'cc \"' (No closing quotation)"),
+        ("false", "expected false to compile harness.c, got 'exit code 1'"),
+    ],
+)
+def test_a_compiler_that_can_not_be_is_one_line(
+    named, message, plain, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("CC", named)
+    assert main(["export", str(plain.path), "--out", str(tmp_path / "c")]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "c").exists()
+
+
 def test_each_kind_has_a_folder_of_its_own(tmp_path, monkeypatch, capsys):
     written = []
 

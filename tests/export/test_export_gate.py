@@ -79,6 +79,32 @@ def test_the_first_step_that_differs_is_named(plain, tmp_path):
             verify(plain, runner, steps=6000)
 
 
+@pytest.mark.parametrize(("lanes", "part"), [(2, "recorded"), (3, "of 3 lanes")])
+def test_states_are_compared_beside_outputs(lanes, part, plain, tmp_path):
+    with running(plain, tmp_path) as runner:
+        state, begin = runner.state, runner.begin
+        begun = []
+        runner.begin = lambda count: (begun.append(count), begin(count))[1]
+
+        def altered():
+            found = state()
+            if begun[-1] == lanes:
+                found = {name: leaf + 1e-4 for name, leaf in found.items()}
+            return found
+
+        runner.state = altered
+        with pytest.raises(MismatchError, match=f"end state h {part} differ first at step"):
+            verify(plain, runner, steps=1000)
+
+
+def test_the_largest_error_is_told(plain, tmp_path):
+    with running(plain, tmp_path) as runner:
+        run = runner.run
+        runner.run = lambda *given: (y := run(*given)) + 5e-6 * (1 + y.abs())
+        verdict = verify(plain, runner, steps=100)
+    assert 4e-6 < verdict.max_error < 6e-6
+
+
 def test_other_lengths_and_batch_sizes_are_tried(plain, tmp_path):
     with running(plain, tmp_path) as runner:
         run, begin = runner.run, runner.begin

@@ -68,6 +68,14 @@ def test_each_fault_is_found(name, plain, tmp_path):
     assert "expected the numbers of the twin" in str(error.value)
 
 
+def test_states_are_compared_beside_outputs(plain, tmp_path):
+    with running_int8(plain, tmp_path) as (runner, twin):
+        state = runner.state
+        runner.state = lambda: {name: leaf + 1 for name, leaf in state().items()}
+        with pytest.raises(MismatchError, match=r"end state \w+ of recorded steps differ first at"):
+            verify_twin(plain, runner, twin, steps=100)
+
+
 def test_other_lengths_and_batch_sizes_are_tried(plain, tmp_path):
     with running_int8(plain, tmp_path) as (runner, twin):
         run, begin = runner.run, runner.begin

@@ -80,11 +80,6 @@ class Slab:
                 f"expected free memory for {slots:,} slots, got less; use fewer"
             ) from error
 
-    @property
-    def row_bytes(self) -> int:
-        """Bytes that a session's row has in all arrays together."""
-        return sum(first.nbytes for first in self._first.values())
-
     def begin(self, slots: np.ndarray) -> None:
         """Put slots (n,) int64 where a session begins."""
         for name, first in self._first.items():

@@ -22,9 +22,16 @@ def find_compiler() -> tuple[str, ...]:
     """Return the command of a C compiler: that of the variable CC, or else one that is known.
 
     Raises:
-        OptionError: there is none, or not the one that CC names.
+        OptionError: there is none, or not the one that CC names, or CC is no command.
     """
-    if named := shlex.split(os.environ.get("CC", "")):
+    variable = os.environ.get("CC", "")
+    try:
+        named = shlex.split(variable)
+    except ValueError as error:
+        raise OptionError(
+            f"expected a command in the variable CC, got {variable!r} ({error}); mend or unset it"
+        ) from None
+    if named:
         if shutil.which(named[0]):
             return tuple(named)
         raise OptionError(
@@ -57,7 +64,8 @@ def compile_c(
     command = [*(compiler or find_compiler()), *flags, "-o", str(out), *map(str, sources)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr]
+        told = done.stderr.strip() or f"exit code {done.returncode}"
+        line = next((line for line in told.splitlines() if "error" in line), told)
         raise OptionError(
-            f"expected {command[0]} to compile {sources[0].name}, got {lines[0].strip()[:300]!r}"
+            f"expected {command[0]} to compile {sources[0].name}, got {line.strip()[:300]!r}"
         )

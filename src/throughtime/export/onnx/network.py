@@ -16,8 +16,7 @@ from throughtime.export.onnx.operators import Writer
 from throughtime.export.onnx.recording import record
 from throughtime.export.onnx.sequence import SequenceWriter
 from throughtime.export.onnx.states import Layout
-from throughtime.export.onnx.values import kind
-from throughtime.model import NoisyState, SequenceModel
+from throughtime.model import SequenceModel
 from throughtime.recurrent import Recurrent
 
 LANES, STEPS = "lanes", "steps"
@@ -77,11 +76,6 @@ def of_model(model: SequenceModel) -> Network:
         _nothing if embedding is None else embedding,
         model.head,
     )
-
-
-def take_leaves(network: Network, state: object) -> list[Tensor]:
-    """Return the leaves of a model's or a layer's state that a graph has."""
-    return network.layout.take(state.layers if isinstance(state, NoisyState) else state)
 
 
 def add_past(graph: Graph, network: Network) -> list[str]:
@@ -167,8 +161,3 @@ def write_sequence(
         y = writer.of_rows(network.head, y, torch.ones(1, network.layer.output_size))
     y = writer.absent_are_zero(y, torch.float32, 2)
     return writer.lanes_first(y, [network.output_size]), after
-
-
-def kind_of(network: Network) -> str:
-    """Return the dtype of what a network reads, as NumPy names it."""
-    return kind(network.example.dtype)

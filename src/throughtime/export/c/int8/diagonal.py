@@ -16,7 +16,6 @@ from throughtime.export.c.int8.maps import IntegerAffine, IntegerMap
 from throughtime.export.c.int8.numbers import (
     GATE_BITS,
     PRE_BITS,
-    SIGNAL,
     Whole,
     by_root_mean_square,
     decay_of,
@@ -263,9 +262,3 @@ class IntegerHGRN(Diagonal):
         y = program.buffer(f"{self.name}_y", self.states)
         program.call("hgrn", of, y, self.state(program), x)
         return y
-
-
-def clipped_gains(values: np.ndarray, bits: int) -> np.ndarray:
-    """Return gains in units of 2^-bits as int16."""
-    scaled = np.rint(values.astype(np.float64) * 2.0**bits)
-    return np.clip(scaled, -SIGNAL, SIGNAL).astype(np.int16)

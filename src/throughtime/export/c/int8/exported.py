@@ -30,7 +30,7 @@ class IntegerExported(Exported):
         worst = max(bad, key=lambda each: each.worse)
         return (
             f"warning: expected figures at most {ALLOWED:.0%} worse than those of the run, got "
-            f"{worst}; calibrate on data with larger numbers, or export float32"
+            f"{worst}; calibrate on numbers as large as those to come, or export float32"
         )
 
     @property
